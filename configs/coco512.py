@@ -1,0 +1,19 @@
+"""SSD512 on COCO 2017: the recipe of the paper (section 3.4), tested on val2017.
+
+    python train.py --config configs/coco512.py --config.data.root=COCO
+
+COCO holds annotations/instances_train2017.json, annotations/instances_val2017.json, train2017/ and
+val2017/. 400,000 steps of 32 images. Published: AP 28.8, from a VGG16 pretrained on ImageNet. This
+recipe starts from random weights as yet, so expect less; and evaluation prints AP at IoU .5.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import coco300
+
+
+def get_config() -> ConfigDict:
+    """The recipe of SSD300 on COCO but for the input size; the priors follow from it."""
+    config = coco300.get_config()
+    config.model.size = 512
+    return config

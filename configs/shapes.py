@@ -1,0 +1,34 @@
+"""A small VGG-SSD on the embedded dataset `shapes`.
+
+    python train.py --config configs/shapes.py
+"""
+
+from ml_collections import ConfigDict
+
+from ssd_jax import config as config_lib
+
+
+def get_config() -> ConfigDict:
+    """The recipe."""
+    config = config_lib.base()
+    config.data.kind = "shapes"
+    config.data.train = "train"
+    config.data.eval = "test"
+    config.data.canvas = 160
+
+    config.model.size = 128
+    config.model.width = 0.125
+    config.model.batch_norm = True
+
+    config.optimizer.rate = 0.05
+    config.optimizer.warmup_steps = 50
+    config.optimizer.schedule = "cosine"
+
+    config.train.steps = 700
+    config.train.log_every = 20
+    config.train.checkpoint_every = 200
+    config.train.eval_every = 350
+
+    config.evaluate.eleven_point = False
+    config.evaluate.inclusive_pixels = False
+    return config

@@ -1,0 +1,94 @@
+"""What the command lines share: parsing flags, and faults told in one line."""
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import app, flags
+from absl import logging as absl_logging
+from ml_collections import ConfigDict, config_flags
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+_TRACEBACK = flags.DEFINE_bool("traceback", False, "Show the whole traceback of an error.")
+
+# What a user can cause: a wrong path or value, a broken file, a full disk, a diverging run.
+USER_FAULTS = (ValueError, OSError, ArithmeticError)
+
+
+def define_config() -> Any:
+    """Defines `--config FILE`, whose fields `--config.train.steps=10` and the like override."""
+    return config_flags.DEFINE_config_file(
+        "config", None, "A recipe, such as configs/voc300.py; --config.FIELD=VALUE changes a field."
+    )
+
+
+def required_config(flag: Any) -> ConfigDict:
+    """The config that was given; a ValueError says how to give one."""
+    if flag.value is None:
+        raise ValueError("--config is missing: give a recipe, such as --config configs/shapes.py")
+    return flag.value
+
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+    """Parses the flags, runs `main` with what is left of the command line, and exits.
+
+    A fault of `USER_FAULTS` is printed as one line with exit code 1; `--traceback` shows where it
+    arose.
+    """
+
+    def guarded(arguments: Sequence[str]) -> None:
+        absl_logging.set_verbosity(absl_logging.ERROR)
+        logging.getLogger("ssd_jax").setLevel(logging.INFO)
+        try:
+            main(arguments[1:])
+        except USER_FAULTS as fault:
+            if _TRACEBACK.value:
+                raise
+            sys.exit(f"error: {one_line(fault)}")
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def one_line(fault: BaseException) -> str:
+    """The message of a fault without line breaks; OSErrors name their file."""
+    return " ".join(str(fault).split()) or type(fault).__name__
+
+
+def _parse(arguments: Sequence[str]) -> list[str]:
+    try:
+        return flags.FLAGS(arguments)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as fault:
+        if "--traceback" in arguments:
+            raise
+        sys.exit(f"error: {one_line(fault)}")
+
+
+class RateColumn(ProgressColumn):
+    """Items a second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate so far, empty before there is one."""
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+
+def progress_bar(console: Console) -> Progress:
+    """A bar with the count, the rate and the time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )

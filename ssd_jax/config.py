@@ -1,0 +1,146 @@
+"""Every field that a recipe can set, with its default: the original SSD300 on VOC07+12.
+
+A file of `configs/` starts from `base()` and sets what differs. On the command line any field is
+set by its name: `--config.train.batch_size=16`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+def base() -> ConfigDict:
+    """The recipe of the paper for SSD300 on VOC07+12 (section 3.1 and its Caffe code)."""
+    config = ConfigDict()
+    config.seed = 0
+
+    config.data = ConfigDict()
+    config.data.kind = "voc"  # 'shapes', 'voc' (TFDS), 'voc_folder' or 'coco'
+    config.data.train = "2007_trainval+2012_trainval"  # splits, joined by '+'
+    config.data.eval = "2007_test"
+    config.data.data_dir = ""  # prepared datasets; '' is TFDS's own folder
+    config.data.voc_root = ""  # 'voc': an unpacked VOCdevkit to prepare from
+    config.data.archives = ""  # 'voc': a folder with the official tars to prepare from
+    config.data.root = ""  # 'voc_folder' and 'coco': the dataset's folder
+    config.data.class_names = ()  # 'voc_folder': () gathers them from the annotations
+    config.data.difficult = "train"  # objects marked difficult: 'train' on them or 'drop' them
+    config.data.canvas = 500  # pixels a side of the uint8 canvas that images travel on
+    config.data.slots = 0  # objects an image can hold; 0 is as many as the fullest image has
+    config.data.workers = 0  # processes that read and decode; 0 is threads of this one
+
+    config.model = ConfigDict()
+    config.model.size = 300  # pixels a side of the network's input
+    config.model.width = 1.0  # factor on every layer's channels
+    config.model.batch_norm = False
+    config.model.dtype = "float32"  # to compute in: 'float32' or 'bfloat16'
+    config.model.mean = (123.0, 117.0, 104.0)  # RGB, subtracted from the images
+
+    config.priors = ConfigDict()
+    config.priors.preset = "voc"  # 'voc' or 'coco' sizes; for sizes but 300 and 512 a general rule
+    config.priors.clip = "none"  # 'none' (Caffe), 'center_form' (ssd.pytorch), 'size' (torchvision)
+    config.priors.variances = (0.1, 0.2)
+
+    config.augment = ConfigDict()  # the fields of ssd_jax.augment.Augmentation
+    config.augment.photometric_probability = 0.5  # of each of brightness, contrast, ...
+    config.augment.brightness_delta = 32.0
+    config.augment.contrast_range = (0.5, 1.5)
+    config.augment.saturation_range = (0.5, 1.5)
+    config.augment.hue_delta = 36.0  # degrees
+    config.augment.channel_shuffle_probability = 0.0
+    config.augment.expand_probability = 0.5
+    config.augment.max_expand = 4.0
+    config.augment.crop_probability = 1.0
+    config.augment.crop_min_ious = (0.1, 0.3, 0.5, 0.7, 0.9)
+    config.augment.crop_trials = 50
+    config.augment.crop_scale = (0.3, 1.0)
+    config.augment.crop_aspect = (0.5, 2.0)
+    config.augment.mirror_probability = 0.5
+    config.augment.interpolations = ("linear", "area", "nearest", "cubic", "lanczos4")
+
+    config.matching = ConfigDict()
+    config.matching.threshold = 0.5
+    config.matching.bipartite = "greedy"  # 'greedy' (Caffe) or 'argmax' (ssd.pytorch)
+
+    config.loss = ConfigDict()
+    config.loss.neg_pos_ratio = 3.0
+    config.loss.min_negatives = 0  # mined in an image without objects; 0 as in the original
+
+    config.optimizer = ConfigDict()
+    config.optimizer.kind = "sgd"  # 'sgd' or 'adamw'
+    config.optimizer.rate = 1e-3
+    config.optimizer.momentum = 0.9  # AdamW's first beta
+    config.optimizer.weight_decay = 5e-4  # not on biases
+    config.optimizer.bias_rate = 2.0  # biases learn at this multiple of the rate
+    config.optimizer.warmup_steps = 500  # linear, from 0; not in the original
+    config.optimizer.schedule = "step"  # 'step' or 'cosine' (to 0 at the last step)
+    config.optimizer.boundaries = (80_000, 100_000)  # 'step': the rate falls to a tenth at each
+
+    config.train = ConfigDict()
+    config.train.batch_size = 32  # over all devices
+    config.train.steps = 120_000
+    config.train.log_every = 50
+    config.train.checkpoint_every = 2_000
+    config.train.eval_every = 10_000
+    config.train.keep = 3  # newest checkpoints kept, besides the best
+
+    config.detect = ConfigDict()
+    config.detect.score_threshold = 0.01
+    config.detect.iou_threshold = 0.45
+    config.detect.pre_nms_top_k = 400
+    config.detect.max_detections = 200
+
+    config.evaluate = ConfigDict()
+    config.evaluate.batch_size = 32
+    config.evaluate.eleven_point = True  # VOC07's AP; else the area under the curve (VOC10 on)
+    config.evaluate.inclusive_pixels = True  # IoU as the devkit has it, over pixels, ends included
+    return config
+
+
+def to_json(config: ConfigDict) -> str:
+    """The config as JSON, for a checkpoint."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True)
+
+
+def from_json(text: str) -> ConfigDict:
+    """A config written by `to_json`.
+
+    Raises:
+      ValueError: it lacks fields that this version knows, or has others.
+    """
+    loaded = ConfigDict(_tuples(json.loads(text)))
+    known, met = dict(flatten(base())), dict(flatten(loaded))
+    if known.keys() != met.keys():
+        raise ValueError(
+            "the config was written by another version of ssd_jax: "
+            f"lacks {sorted(known.keys() - met.keys())}, has unknown "
+            f"{sorted(met.keys() - known.keys())}"
+        )
+    return loaded
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields ('train.steps', 120000) and so on, sorted by name."""
+    for name in sorted(config):
+        value = config[name]
+        if isinstance(value, Mapping | ConfigDict):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def differences(old: ConfigDict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:
+    """The fields that differ: name -> (old value, new value)."""
+    before, after = dict(flatten(old)), dict(flatten(new))
+    return {
+        name: (before.get(name), after.get(name))
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    }
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,178 @@
+"""COCO's instance annotations: a JSON file and a folder of images."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from ssd_jax.data.file_source import FileSource
+from ssd_jax.data.images import stored_size
+from ssd_jax.data.odd_boxes import OddBoxes
+
+_REQUIRED = {
+    "images": ("id", "file_name"),
+    "annotations": ("id", "image_id", "category_id", "bbox"),
+    "categories": ("id", "name"),
+}
+
+
+class CocoJson(FileSource):
+    """All images of an annotation file, those without objects included, in the file's order.
+
+    Crowd regions are left out. An example's `image_id` is COCO's.
+
+    Attributes:
+      class_names: Label k is `class_names[k - 1]`: contiguous, in the order of the category ids.
+      category_ids: COCO's id of label k is `category_ids[k - 1]`.
+    """
+
+    def __init__(self, annotation_file: str | Path, image_folder: str | Path) -> None:
+        """Reads the annotations.
+
+        Args:
+          annotation_file: JSON with `images`, `annotations` and `categories`.
+          image_folder: Where the images' `file_name`s lie.
+
+        Raises:
+          FileNotFoundError: The file, the folder or an image is not there.
+          ValueError: The file is broken, or its ids do not match.
+        """
+        path, folder = Path(annotation_file), Path(image_folder)
+        content = _read(path)
+        images = _by_id(content["images"], "image", path)
+        categories = sorted(_by_id(content["categories"], "category", path).items())
+        self.category_ids = tuple(number for number, _ in categories)
+        self.class_names = tuple(str(category["name"]) for _, category in categories)
+        label_of = {number: k for k, number in enumerate(self.category_ids, start=1)}
+        objects = _objects_by_image(content["annotations"], images, label_of, path)
+        files = _image_paths(images, folder, path)
+        odd = OddBoxes()
+        boxes, labels = [], []
+        for number, image in images.items():
+            of_image = objects[number]
+            size = _size(image) or stored_size(files[number])
+            pixels = _corners(of_image, path)
+            relative, kept = odd.relative(pixels, size, files[number].name)
+            of_classes = np.array([label_of[o["category_id"]] for o in of_image], np.int32)
+            boxes.append(relative[kept])
+            labels.append(of_classes[kept])
+        odd.report(str(path))
+        difficult = [np.zeros(len(of_image), np.bool_) for of_image in labels]
+        super().__init__(list(files.values()), list(images), boxes, labels, difficult)
+
+
+def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
+    """The annotation file and image folder of a split, in COCO's layout or a common export's.
+
+        root/annotations/instances_SPLIT.json   root/SPLIT/          COCO's own
+        root/annotations/SPLIT.json             root/images/SPLIT/, root/images/ or root/
+        root/SPLIT/_annotations.coco.json       root/SPLIT/          Roboflow's export
+
+    Args:
+      root: The dataset's folder.
+      split: A split's name: 'train2017'.
+
+    Returns:
+      (annotation file, image folder).
+
+    Raises:
+      FileNotFoundError: There is no such folder or file; the message says what was looked for.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root}: set data.root to COCO's folder")
+    names = (
+        f"annotations/instances_{split}.json",
+        f"annotations/{split}.json",
+        f"{split}/_annotations.coco.json",
+    )
+    annotation_file = next((root / name for name in names if (root / name).is_file()), None)
+    if annotation_file is None:
+        raise FileNotFoundError(f"no annotations of split {split!r} in {root}: {', '.join(names)}")
+    folders = (split, f"images/{split}", "images", ".")
+    return annotation_file, next(root / name for name in folders if (root / name).is_dir())
+
+
+def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no annotation file {path}")
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: broken JSON ({error})") from None
+    if not isinstance(content, dict) or any(entries not in content for entries in _REQUIRED):
+        raise ValueError(f"{path}: not COCO's instances: it lacks one of {', '.join(_REQUIRED)}")
+    for entries, required in _REQUIRED.items():
+        for i, entry in enumerate(content[entries]):
+            if missing := [field for field in required if field not in entry]:
+                raise ValueError(f"{path}: entry {i} of {entries} has no {missing[0]!r}")
+    return content
+
+
+def _by_id(entries: Iterable[dict[str, Any]], what: str, path: Path) -> dict[int, dict[str, Any]]:
+    by_id: dict[int, dict[str, Any]] = {}
+    for entry in entries:
+        if entry["id"] in by_id:
+            raise ValueError(f"{path}: {what} id {entry['id']} is there twice")
+        by_id[entry["id"]] = entry
+    return by_id
+
+
+def _objects_by_image(
+    annotations: Iterable[dict[str, Any]],
+    images: dict[int, dict[str, Any]],
+    label_of: dict[int, int],
+    path: Path,
+) -> defaultdict[int, list[dict[str, Any]]]:
+    """Annotations of single objects by image id."""
+    objects: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    for entry in annotations:
+        for field, known in (("image_id", images), ("category_id", label_of)):
+            if entry[field] not in known:
+                raise ValueError(
+                    f"{path}: annotation {entry['id']} has {field} {entry[field]}, "
+                    "which the file does not describe"
+                )
+        if not entry.get("iscrowd", 0):
+            objects[entry["image_id"]].append(entry)
+    return objects
+
+
+def _image_paths(images: dict[int, dict[str, Any]], folder: Path, path: Path) -> dict[int, Path]:
+    """The file of each image; one listing of the folder spares a look-up for each."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder} with the images of {path}")
+    there = set(os.listdir(folder))
+    paths = {}
+    for number, image in images.items():
+        paths[number] = folder / image["file_name"]
+        if image["file_name"] not in there and not paths[number].is_file():
+            raise FileNotFoundError(f"no image {paths[number]}, which {path} names (id {number})")
+    return paths
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _size(image: dict[str, Any]) -> tuple[int, int] | None:
+    height, width = int(image.get("height") or 0), int(image.get("width") or 0)
+    return (height, width) if height > 0 and width > 0 else None
+
+
+def _corners(objects: list[dict[str, Any]], path: Path) -> Float64[np.ndarray, "n 4"]:
+    """COCO's [x, y, width, height] as [xmin, ymin, xmax, ymax], pixels."""
+    for entry in objects:
+        box = entry["bbox"]
+        if np.shape(box) != (4,) or not all(_is_number(v) for v in box):
+            raise ValueError(f"{path}: annotation {entry['id']} has the box {box}, not 4 numbers")
+    boxes = np.array([entry["bbox"] for entry in objects], np.float64).reshape(-1, 4)
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)

@@ -1,0 +1,114 @@
+"""From the network's outputs to detections: decoding and per-class non-maximum suppression."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from ssd_jax.boxes import decode, pairwise_iou
+
+
+class Detections(NamedTuple):
+    """Detections of a batch, an image's best first, padded with score 0, label 0 and box 0."""
+
+    boxes: Float[Array, "*B K 4"]
+    scores: Float[Array, "*B K"]
+    labels: Int[Array, "*B K"]
+
+
+def nms(
+    boxes: Float[Array, "K 4"], valid: Bool[Array, "K"], iou_threshold: float
+) -> Bool[Array, "K"]:
+    """Greedy non-maximum suppression: which boxes stay.
+
+    A box stays unless its IoU with a better one that stays is above the threshold. That rule has
+    exactly one solution, and repeating it from any start reaches it: after round r the first r
+    boxes are right. It stops as soon as nothing changes, after as many rounds as the longest chain
+    of boxes that suppress each other has links.
+
+    Args:
+        boxes: corner form, best first.
+        valid: the boxes that take part; the others neither stay nor suppress.
+        iou_threshold: boxes that overlap more than this suppress each other.
+    """
+    order = jnp.arange(boxes.shape[0])
+    better = order[:, None] < order[None, :]
+    suppresses = better & (pairwise_iou(boxes, boxes) > iou_threshold)
+
+    def unstable(state: tuple[Bool[Array, "K"], Bool[Array, "K"]]) -> Bool[Array, ""]:
+        before, keep = state
+        return jnp.any(before != keep)
+
+    def suppress(
+        state: tuple[Bool[Array, "K"], Bool[Array, "K"]],
+    ) -> tuple[Bool[Array, "K"], Bool[Array, "K"]]:
+        _, keep = state
+        return keep, valid & ~jnp.any(suppresses & keep[:, None], axis=0)
+
+    _, keep = jax.lax.while_loop(unstable, suppress, (jnp.zeros_like(valid), valid))
+    return keep
+
+
+def detect(
+    loc: Float[Array, "B P 4"],
+    conf_logits: Float[Array, "B P C"],
+    priors: Float[Array, "P 4"],
+    *,
+    score_threshold: float = 0.01,
+    iou_threshold: float = 0.45,
+    pre_nms_top_k: int = 400,
+    max_detections: int = 200,
+    variances: tuple[float, float] = (0.1, 0.2),
+) -> Detections:
+    """Detections of a batch from the network's outputs (SSD, section 3.1 and 3.7, inference).
+
+    For each class but background: the priors that score above `score_threshold`, of them the best
+    `pre_nms_top_k`, of them those that NMS keeps; then the best of all classes. Equal scores rank
+    by class, then by prior. Boxes are clipped to the image at the very end, not before NMS.
+
+    Args:
+        loc: predicted offsets.
+        conf_logits: class logits, background first.
+        priors: centre form.
+        score_threshold: a detection's score is above this.
+        iou_threshold: two detections of one class overlap at most so much.
+        pre_nms_top_k: priors of one class that go into NMS at most.
+        max_detections: K, detections of one image at most.
+        variances: as for `decode`.
+
+    Returns:
+        Detections with boxes [B, K, 4] in corner form in 0..1, scores [B, K], labels [B, K] int32.
+    """
+
+    def detect_image(loc: Float[Array, "P 4"], conf_logits: Float[Array, "P C"]) -> Detections:
+        boxes = decode(loc.astype(jnp.float32), priors, variances)
+        probabilities = jax.nn.softmax(conf_logits.astype(jnp.float32), axis=-1)
+        scores = probabilities[:, 1:].T
+        scores = jnp.where(scores > score_threshold, scores, 0)
+        scores, index = jax.lax.top_k(scores, min(pre_nms_top_k, scores.shape[1]))
+        class_boxes = boxes[index]
+
+        def keep_of_class(boxes: Float[Array, "K 4"], valid: Bool[Array, "K"]) -> Array:
+            return nms(boxes, valid, iou_threshold)
+
+        kept = jax.vmap(keep_of_class)(class_boxes, scores > 0)
+        return _best_of_image(class_boxes, jnp.where(kept, scores, 0), max_detections)
+
+    return jax.vmap(detect_image)(loc, conf_logits)
+
+
+def _best_of_image(
+    boxes: Float[Array, "F K 4"], scores: Float[Array, "F K"], max_detections: int
+) -> Detections:
+    """The best detections of all foreground classes of one image, clipped and padded."""
+    ranks = boxes.shape[1]
+    scores, index = jax.lax.top_k(scores.reshape(-1), min(max_detections, scores.size))
+    found = scores > 0
+    best = jnp.where(found[:, None], boxes.reshape(-1, 4)[index].clip(0, 1), 0)
+    labels = jnp.where(found, index // ranks + 1, 0)
+    padding = (0, max_detections - scores.shape[0])
+    return Detections(
+        jnp.pad(best, (padding, (0, 0))), jnp.pad(scores, padding), jnp.pad(labels, padding)
+    )

@@ -1,0 +1,251 @@
+"""VGG-SSD as Flax modules (SSD, arXiv 1512.02325, figure 2 and section 2.1).
+
+    from ssd_jax.model import ssd300
+
+    model = ssd300(num_classes=21)
+    variables = model.init(jax.random.key(0), images)  # images [B, 300, 300, 3]
+    loc, conf = model.apply(variables, images)  # [B, 8732, 4] and [B, 8732, 21]
+
+Layers carry the names they have in the original Caffe network.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from ssd_jax.conv import conv_general_dilated, max_pool_2x2, max_pool_3x3
+from ssd_jax.priors import VOC300, VOC512, PriorSpec, extra_convolutions, feature_map_sizes
+
+VGG_STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+FC_CHANNELS = 1024
+FIRST_EXTRA_CHANNELS = (256, 512)
+LATER_EXTRA_CHANNELS = (128, 256)
+BATCH_NORM_MOMENTUM = 0.9
+BATCH_NORM_EPSILON = 1e-5
+
+Dtype = Any
+
+
+def scaled(channels: int, width: float) -> int:
+    """`channels` times the network's width, at least 1."""
+    return max(1, round(channels * width))
+
+
+class ConvUnit(nn.Module):
+    """Convolution, batch norm if asked for, ReLU."""
+
+    channels: int
+    kernel: tuple[int, int] = (3, 3)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (1, 1)
+    dilation: int = 1
+    batch_norm: bool = False
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W I"], train: bool) -> Float[Array, "B h w O"]:
+        x = nn.Conv(
+            self.channels,
+            self.kernel,
+            strides=self.stride,
+            # Never 'SAME': it pads (0, 1) where a stride-2 convolution meets an even size.
+            padding=[(self.padding[0],) * 2, (self.padding[1],) * 2],
+            kernel_dilation=self.dilation,
+            use_bias=not self.batch_norm,
+            dtype=self.dtype,
+            kernel_init=nn.initializers.xavier_uniform(),
+            conv_general_dilated=conv_general_dilated,
+            name="conv",
+        )(x)
+        if self.batch_norm:
+            x = nn.BatchNorm(
+                use_running_average=not train,
+                momentum=BATCH_NORM_MOMENTUM,
+                epsilon=BATCH_NORM_EPSILON,
+                dtype=self.dtype,
+                name="bn",
+            )(x)
+        return nn.relu(x)
+
+
+class VGG16(nn.Module):
+    """VGG16 to conv5_3, then fc6 and fc7 as convolutions (section 2.1, "base network")."""
+
+    width: float = 1.0
+    batch_norm: bool = False
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B H W 3"], train: bool
+    ) -> tuple[Float[Array, "B h4 w4 C4"], Float[Array, "B h7 w7 C7"]]:
+        """Returns the features of conv4_3 (stride 8) and of fc7 (stride 16)."""
+        shared = {"batch_norm": self.batch_norm, "dtype": self.dtype}
+        conv4_3 = x
+        for stage, channels in enumerate(VGG_STAGES, start=1):
+            for layer, count in enumerate(channels, start=1):
+                name = f"conv{stage}_{layer}"
+                x = ConvUnit(scaled(count, self.width), name=name, **shared)(x, train)
+            if stage == 4:
+                conv4_3 = x
+            if stage == 5:
+                x = max_pool_3x3(x)
+            else:
+                # Only pool3 rounds up (75 -> 38); the others drop an odd last row and column.
+                x = max_pool_2x2(x, ceil=stage == 3)
+        fc = scaled(FC_CHANNELS, self.width)
+        x = ConvUnit(fc, padding=(6, 6), dilation=6, name="fc6", **shared)(x, train)
+        x = ConvUnit(fc, kernel=(1, 1), padding=(0, 0), name="fc7", **shared)(x, train)
+        return conv4_3, x
+
+
+class Extras(nn.Module):
+    """The feature layers after fc7, down to 1x1: a 1x1 convolution, then one that shrinks."""
+
+    image_size: tuple[int, int]
+    width: float = 1.0
+    batch_norm: bool = False
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"], train: bool) -> list[Array]:
+        """Returns a feature map [B, h, w, C] a layer."""
+        shared = {"batch_norm": self.batch_norm, "dtype": self.dtype}
+        features = []
+        for level, shape in enumerate(extra_convolutions(self.image_size)):
+            narrow, wide = FIRST_EXTRA_CHANNELS if level == 0 else LATER_EXTRA_CHANNELS
+            x = ConvUnit(
+                scaled(narrow, self.width),
+                kernel=(1, 1),
+                padding=(0, 0),
+                name=f"conv{level + 6}_1",
+                **shared,
+            )(x, train)
+            x = ConvUnit(
+                scaled(wide, self.width),
+                kernel=shape.kernel,
+                stride=shape.stride,
+                padding=shape.padding,
+                name=f"conv{level + 6}_2",
+                **shared,
+            )(x, train)
+            features.append(x)
+        return features
+
+
+class L2Norm(nn.Module):
+    """Scales each place's features to a learnt length a channel (section 3.1; ParseNet)."""
+
+    initial_scale: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        scale = self.param("scale", nn.initializers.constant(self.initial_scale), (x.shape[-1],))
+        wide = x.astype(jnp.float32)
+        # The epsilon stands inside the root: outside, an all-zero pixel's gradient is NaN.
+        length = jnp.sqrt(jnp.sum(jnp.square(wide), axis=-1, keepdims=True) + 1e-10)
+        return (wide / length * scale[None, None, None, :]).astype(x.dtype)
+
+
+class Heads(nn.Module):
+    """For each feature map a 3x3 convolution to offsets and one to class logits."""
+
+    num_classes: int
+    boxes_per_cell: tuple[int, ...]
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, features: list[Array]
+    ) -> tuple[Float[Array, "B P 4"], Float[Array, "B P C"]]:
+        def predict(kind: str, level: int, outputs: int) -> Array:
+            x = nn.Conv(
+                self.boxes_per_cell[level] * outputs,
+                (3, 3),
+                padding=[(1, 1), (1, 1)],
+                dtype=self.dtype,
+                kernel_init=nn.initializers.xavier_uniform(),
+                conv_general_dilated=conv_general_dilated,
+                name=f"{kind}_{level}",
+            )(features[level])
+            # Channels are anchor-major, so this is the priors' own order.
+            return x.reshape(x.shape[0], -1, outputs).astype(jnp.float32)
+
+        levels = range(len(features))
+        loc = jnp.concatenate([predict("loc", level, 4) for level in levels], axis=1)
+        conf = jnp.concatenate(
+            [predict("conf", level, self.num_classes) for level in levels], axis=1
+        )
+        return loc, conf
+
+
+class SSD(nn.Module):
+    """Single Shot MultiBox Detector on VGG16.
+
+    Attributes:
+      num_classes: classes, background included (class 0).
+      priors: the prior boxes; their image size is the network's input size.
+      width: factor on the number of channels of every layer but the heads.
+      batch_norm: batch norm after every convolution but the heads' (ScratchDet, 1810.08425).
+      dtype: the type to compute in; parameters stay float32 and so do the outputs.
+    """
+
+    num_classes: int
+    priors: PriorSpec
+    width: float = 1.0
+    batch_norm: bool = False
+    dtype: Dtype = jnp.float32
+
+    def setup(self) -> None:
+        expected = feature_map_sizes(self.priors.image_size)
+        if self.priors.feature_maps != expected:
+            raise ValueError(
+                f"an SSD of input size {self.priors.image_size} has feature maps {expected}, "
+                f"its priors are for {self.priors.feature_maps}"
+            )
+        shared = {"width": self.width, "batch_norm": self.batch_norm, "dtype": self.dtype}
+        self.backbone = VGG16(**shared)
+        # 20 is for 512 channels: features of a narrower network come out as large one by one.
+        self.l2norm = L2Norm(20.0 * self.width**0.5)
+        self.extras = Extras(self.priors.image_size, **shared)
+        self.heads = Heads(self.num_classes, self.priors.boxes_per_cell, self.dtype)
+
+    def features(
+        self, images: Float[Array, "B H W 3"], *, train: bool = False
+    ) -> list[Float[Array, "B _h _w _c"]]:
+        """The feature maps that the heads see, from conv4_3 (normalised) to 1x1."""
+        conv4_3, fc7 = self.backbone(images.astype(self.dtype), train)
+        return [self.l2norm(conv4_3), fc7, *self.extras(fc7, train)]
+
+    def __call__(
+        self, images: Float[Array, "B H W 3"], *, train: bool = False
+    ) -> tuple[Float[Array, "B P 4"], Float[Array, "B P C"]]:
+        """Offsets and class logits of every prior, float32.
+
+        Args:
+          images: RGB minus the mean (123, 117, 104), not scaled, of the priors' image size.
+          train: whether batch norm uses, and updates, the batch's statistics; then apply with
+            `mutable=["batch_stats"]`.
+
+        Raises:
+          ValueError: the images are not of the size that the network is made for.
+        """
+        if images.shape[1:] != (*self.priors.image_size, 3):
+            raise ValueError(
+                f"this SSD takes images [B, {self.priors.image_size[0]}, "
+                f"{self.priors.image_size[1]}, 3], got {list(images.shape)}"
+            )
+        return self.heads(self.features(images, train=train))
+
+
+def ssd300(num_classes: int = 21, **fields: Any) -> SSD:
+    """SSD300: 8732 priors; with 21 classes 26,285,486 parameters. `fields` as of `SSD`."""
+    return SSD(num_classes, **{"priors": VOC300, **fields})
+
+
+def ssd512(num_classes: int = 21, **fields: Any) -> SSD:
+    """SSD512: 24564 priors. `fields` as of `SSD`."""
+    return SSD(num_classes, **{"priors": VOC512, **fields})

@@ -1,0 +1,87 @@
+"""From a config's fields to the objects they describe."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int, UInt8
+from ml_collections import ConfigDict
+
+from ssd_jax import augment, detection, priors
+from ssd_jax.model import SSD
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+PRESETS = {
+    ("voc", 300): priors.VOC300,
+    ("voc", 512): priors.VOC512,
+    ("coco", 300): priors.COCO300,
+    ("coco", 512): priors.COCO512,
+}
+
+Predict = Callable[[Any, Array, Array], detection.Detections]
+
+
+def choose(field: str, value: str, options: dict[str, Any]) -> Any:
+    """`options[value]`, or a ValueError that names the config's field."""
+    if value not in options:
+        raise ValueError(f"config.{field} is {value!r}; it must be one of {sorted(options)}")
+    return options[value]
+
+
+def build_priors(config: ConfigDict) -> priors.PriorSpec:
+    """The priors of the config's input size."""
+    choose("priors.preset", config.priors.preset, {"voc": None, "coco": None})
+    spec = PRESETS.get((config.priors.preset, config.model.size))
+    if spec is None:
+        spec = priors.PriorSpec.for_image_size(config.model.size)
+    return dataclasses.replace(
+        spec, clip=config.priors.clip, variances=tuple(config.priors.variances)
+    )
+
+
+def build_model(config: ConfigDict, class_names: tuple[str, ...]) -> SSD:
+    """The network for these classes (without background)."""
+    return SSD(
+        num_classes=len(class_names) + 1,
+        priors=build_priors(config),
+        width=config.model.width,
+        batch_norm=config.model.batch_norm,
+        dtype=choose("model.dtype", config.model.dtype, DTYPES),
+    )
+
+
+def build_augmentation(config: ConfigDict) -> augment.Augmentation:
+    """The training augmentation."""
+    return augment.Augmentation(**config.augment.to_dict())
+
+
+def build_predict(config: ConfigDict, model: SSD) -> Predict:
+    """The pure function (variables, canvases, sizes) -> Detections: uint8 in, detections out.
+
+    Canvases are UInt8 [B, S, S, 3] with a picture of size (height, width) at the top left; the
+    boxes of the detections are relative to that picture.
+    """
+    settings = config.detect.to_dict()
+    mean = tuple(config.model.mean)
+
+    def predict(
+        variables: Any, images: UInt8[Array, "B S S 3"], sizes: Int[Array, "B 2"]
+    ) -> detection.Detections:
+        def resize(image: Array, size: Array) -> Float[Array, "h w 3"]:
+            return augment.resize_for_evaluation(
+                image, size, image_size=model.priors.image_size, mean=mean
+            )
+
+        loc, conf = model.apply(variables, jax.vmap(resize)(images, sizes))
+        return detection.detect(
+            loc,
+            conf,
+            jnp.asarray(priors.prior_boxes(model.priors)),
+            variances=model.priors.variances,
+            **settings,
+        )
+
+    return predict

@@ -1,0 +1,65 @@
+"""SGD with the paper's parameter groups, and its learning rates."""
+
+from typing import Any
+
+import jax
+import optax
+from jax import Array
+from ml_collections import ConfigDict
+
+from ssd_jax.recipe import choose
+
+
+def learning_rate(config: ConfigDict) -> optax.Schedule:
+    """The rate at a step: linear warm-up from 0, then by steps or along a cosine.
+
+    Args:
+      config: a whole config; its `optimizer` and `train.steps` count.
+
+    Returns:
+      A function of the number of steps done.
+    """
+    settings = config.optimizer
+    warmup = settings.warmup_steps
+
+    def steps() -> optax.Schedule:
+        drops = {boundary: 0.1 for boundary in settings.boundaries}
+        return optax.piecewise_constant_schedule(settings.rate, drops)
+
+    def cosine() -> optax.Schedule:
+        return optax.cosine_decay_schedule(settings.rate, max(1, config.train.steps))
+
+    schedule = choose("optimizer.schedule", settings.schedule, {"step": steps, "cosine": cosine})()
+
+    def rate(step: Array | int) -> Array:
+        rising = (step + 1.0) / (warmup + 1.0)
+        return schedule(step) * jax.numpy.minimum(rising, 1.0)
+
+    return rate
+
+
+def is_bias(params: Any) -> Any:
+    """A tree like `params` of booleans: whether the leaf is a bias."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "bias", params)
+
+
+def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
+    """SGD with momentum, or AdamW; weights decay, biases do not and learn at `bias_rate`.
+
+    SGD's decay is coupled: added to the gradient before the momentum, as in Caffe. AdamW's is not.
+    """
+    settings = config.optimizer
+
+    def is_weight(params: Any) -> Any:
+        return jax.tree.map(lambda bias: not bias, is_bias(params))
+
+    decay = optax.add_decayed_weights(settings.weight_decay, mask=is_weight)
+    directions = {
+        "sgd": (decay, optax.trace(settings.momentum)),
+        "adamw": (optax.scale_by_adam(b1=settings.momentum), decay),
+    }
+    return optax.chain(
+        *choose("optimizer.kind", settings.kind, directions),
+        optax.masked(optax.scale(settings.bias_rate), is_bias),
+        optax.scale_by_learning_rate(learning_rate(config)),
+    )

@@ -1,0 +1,152 @@
+import logging
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssd_jax.data.folder import VocFolder
+from tests.data import make
+
+BCCD = Path(__file__).parents[2] / "../shared/data/bccd"
+DOG = make.xml_object("dog", (8, 6, 40, 30))
+CAT = make.xml_object("cat", (0, 0, 80, 60), difficult=True)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    objects = {
+        "a": [DOG, CAT],
+        "b": [],
+        "c d": [CAT],
+        "e.f": [make.xml_object("emu", (1, 1, 9, 9))],
+    }
+    splits = {"train": ["c d", "a"], "val": ["b.jpg"], "other": ["e.f"], "empty": []}
+    return make.voc_folder(tmp_path / "set", objects, splits)
+
+
+def test_examples_follow_the_list(root: Path):
+    source = VocFolder(root, "train")
+    assert source.class_names == ("cat", "dog", "emu")  # every split's classes, sorted
+    assert [source.name(row) for row in range(2)] == ["c d.jpg", "a.jpg"]
+    np.testing.assert_array_equal(source.object_counts, [1, 2])
+    example = source[1]
+    assert example["name"] == "a.jpg" and example["image_id"] == 1
+    assert example["image"] == (root / "JPEGImages" / "a.jpg").read_bytes()
+    np.testing.assert_array_equal(
+        example["boxes"], np.float32([[0.1, 0.1, 0.5, 0.5], [0, 0, 1, 1]])
+    )
+    np.testing.assert_array_equal(example["labels"], [2, 1])
+    np.testing.assert_array_equal(example["difficult"], [False, True])
+
+
+def test_given_classes_keep_their_order(root: Path):
+    source = VocFolder(root, "train", ("dog", "cat"))
+    assert source.class_names == ("dog", "cat")
+    np.testing.assert_array_equal(source[1]["labels"], [1, 2])
+
+
+def test_joined_splits_and_images_without_objects(root: Path):
+    source = VocFolder(root, "train+val")
+    assert [source.name(row) for row in range(len(source))] == ["c d.jpg", "a.jpg", "b.jpg"]
+    assert source[2]["boxes"].shape == (0, 4)
+
+
+def test_an_empty_list_is_an_empty_split(root: Path):
+    assert len(VocFolder(root, "empty")) == 0
+
+
+def test_survives_pickling(root: Path):
+    source = VocFolder(root, "train")
+    copy = pickle.loads(pickle.dumps(source))
+    assert copy[1]["image"] == source[1]["image"]
+    np.testing.assert_array_equal(copy[1]["boxes"], source[1]["boxes"])
+
+
+def test_other_image_files(root: Path):
+    (root / "JPEGImages" / "a.jpg").unlink()
+    (root / "JPEGImages" / "a.PNG").write_bytes(make.encode(make.picture(60, 80), ".png"))
+    (root / "JPEGImages" / "Thumbs.db").write_bytes(b"no image")
+    assert VocFolder(root, "train")[1]["name"] == "a.PNG"
+
+
+def test_a_missing_size_is_read_from_the_image(root: Path):
+    (root / "Annotations" / "a.xml").write_text(make.xml(None, [DOG]))
+    np.testing.assert_array_equal(
+        VocFolder(root, "train")[1]["boxes"], np.float32([[0.1, 0.1, 0.5, 0.5]])
+    )
+
+
+def test_odd_boxes_are_mended_and_reported_once(root: Path, caplog):
+    flat = make.xml_object("dog", (8, 6, 8, 30))
+    outside = make.xml_object("cat", (40, -6, 120, 30))
+    (root / "Annotations" / "a.xml").write_text(make.xml((60, 80), [flat, outside]))
+    with caplog.at_level(logging.WARNING):
+        source = VocFolder(root, "train")
+    np.testing.assert_array_equal(source[1]["boxes"], np.float32([[0.5, 0, 1, 0.5]]))
+    np.testing.assert_array_equal(source[1]["labels"], [1])
+    (record,) = caplog.records
+    assert "clipped 1 box (a.xml)" in record.getMessage()
+    assert "dropped 1 box (a.xml)" in record.getMessage()
+
+
+def broken(root: Path, what: str) -> None:
+    if what == "image":
+        (root / "JPEGImages" / "a.jpg").unlink()
+    elif what == "twin":
+        (root / "JPEGImages" / "a.png").write_bytes(b"")
+    elif what == "annotation":
+        (root / "Annotations" / "a.xml").unlink()
+    elif what == "xml":
+        (root / "Annotations" / "a.xml").write_text("<annotation>")
+    elif what == "twice":
+        (root / "ImageSets/Main/train.txt").write_text("a\na\n")
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "message"),
+    [
+        ("image", FileNotFoundError, r"no image 'a' in .*JPEGImages.*'train'"),
+        ("twin", ValueError, r"a\.jpg and a\.png"),
+        ("annotation", FileNotFoundError, r"no annotation .*a\.xml"),
+        ("xml", ValueError, r"a\.xml: broken XML"),
+        ("twice", ValueError, r"'a' is listed twice in split 'train'"),
+    ],
+)
+def test_bad_folders_are_named(root: Path, what: str, error, message: str):
+    broken(root, what)
+    with pytest.raises(error, match=message) as caught:
+        VocFolder(root, "train")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_class_is_named(root: Path):
+    with pytest.raises(ValueError, match=r"a\.xml: unknown class 'dog'; known are cat"):
+        VocFolder(root, "train", ("cat",))
+
+
+def test_missing_split_lists_those_there_are(root: Path):
+    with pytest.raises(FileNotFoundError, match=r"no split 'test'.*empty, other, train, val"):
+        VocFolder(root, "train+test")
+
+
+def test_missing_root_names_the_setting(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere: set data\.root"):
+        VocFolder(tmp_path / "nowhere", "train")
+
+
+def test_no_annotated_object_at_all(tmp_path: Path):
+    root = make.voc_folder(tmp_path / "set", {"a": []}, {"train": ["a"]})
+    with pytest.raises(ValueError, match="no object in any annotation"):
+        VocFolder(root, "train")
+
+
+@pytest.mark.skipif(not BCCD.is_dir(), reason="shared/data/bccd is not beside the project")
+def test_bccd(caplog):
+    with caplog.at_level(logging.WARNING):
+        source = VocFolder(BCCD, "train+val+test")
+    assert source.class_names == ("Platelets", "RBC", "WBC")
+    assert len(source) == 364
+    assert source.object_counts.sum() == 4888 - 2
+    (record,) = caplog.records
+    assert "dropped 2 boxes" in record.getMessage()

@@ -1,0 +1,79 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ssd_jax.data import KINDS, load_dataset
+from tests.data import make
+
+DOG = make.xml_object("dog", (8, 6, 40, 30))
+
+
+def settings(kind: str, **fields) -> SimpleNamespace:
+    defaults = dict(kind=kind, data_dir="", voc_root="", archives="", root="", class_names=())
+    return SimpleNamespace(**(defaults | fields))
+
+
+def test_shapes(small_shapes, tmp_path: Path):
+    folder = Path(small_shapes["train"].source.__getstate__()["_folder"]).parents[2]
+    dataset = load_dataset(settings("shapes/small", data_dir=str(folder)), "test[:5]")
+    assert (dataset.name, dataset.split, len(dataset)) == ("shapes", "test[:5]", 5)
+
+
+def test_voc(tmp_path: Path):
+    make.voc_folder(tmp_path / "VOC2007", {"000001": [DOG]}, {"test": ["000001"]})
+    fields = dict(data_dir=str(tmp_path / "tfds"), voc_root=str(tmp_path))
+    dataset = load_dataset(settings("voc", **fields), "2007_test")
+    assert dataset.source[0]["labels"].tolist() == [12]
+
+
+def test_voc_folder(tmp_path: Path):
+    make.voc_folder(tmp_path / "set", {"a": [DOG]}, {"train": ["a"]})
+    root = str(tmp_path / "set")
+    assert load_dataset(settings("voc_folder", root=root), "train").class_names == ("dog",)
+    given = settings("voc_folder", root=root, class_names=("cat", "dog"))
+    dataset = load_dataset(given, "train")
+    assert dataset.class_names == ("cat", "dog") and (dataset.name, dataset.split) == (
+        root,
+        "train",
+    )
+    assert dataset.source[0]["labels"].tolist() == [2]
+
+
+def test_coco(tmp_path: Path):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "val2017").mkdir()
+    (tmp_path / "val2017" / "a.jpg").write_bytes(make.encode(make.picture(60, 80)))
+    content = {
+        "images": [{"id": 3, "file_name": "a.jpg"}],
+        "annotations": [{"id": 1, "image_id": 3, "category_id": 5, "bbox": [0, 0, 8, 6]}],
+        "categories": [{"id": 5, "name": "dog"}],
+    }
+    (tmp_path / "annotations/instances_val2017.json").write_text(json.dumps(content))
+    dataset = load_dataset(settings("coco", root=str(tmp_path)), "val2017")
+    assert dataset.class_names == ("dog",) and dataset.source[0]["image_id"] == 3
+
+
+@pytest.mark.parametrize("kind", ["voc_folder", "coco"])
+def test_a_kind_without_its_folder_says_what_to_set(kind: str, tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=rf"set data\.root .*'{kind}'"):
+        load_dataset(settings(kind), "train")
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere: set data\.root"):
+        load_dataset(settings(kind, root=str(tmp_path / "nowhere")), "train")
+
+
+def test_an_unknown_kind_lists_those_there_are():
+    with pytest.raises(ValueError, match=rf"data\.kind is 'mnist'.*{', '.join(KINDS)}"):
+        load_dataset(settings("mnist"), "train")
+
+
+def test_importing_is_cheap():
+    code = "import sys, ssd_jax.data; print('tensorflow_datasets' in sys.modules)"
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,34 @@
+"""The smallest recipe that still runs through everything."""
+
+from ml_collections import ConfigDict
+
+from ssd_jax import config as config_lib
+
+
+def small_config(data_dir: str) -> ConfigDict:
+    """SSD of 96 pixels and width 1/8 on the first 32 pictures of `shapes`, to be learnt by heart."""
+    config = config_lib.base()
+    config.data.kind = "shapes/small"
+    config.data.train = "train[:32]"
+    config.data.eval = "train[:32]"
+    config.data.data_dir = data_dir
+    config.data.canvas = 160
+    config.model.size = 96
+    config.model.width = 0.125
+    config.model.batch_norm = True
+    config.augment.photometric_probability = 0.0
+    config.augment.expand_probability = 0.0
+    config.augment.crop_probability = 0.0
+    config.augment.interpolations = ("linear",)
+    config.optimizer.rate = 0.01
+    config.optimizer.warmup_steps = 10
+    config.optimizer.schedule = "cosine"
+    config.train.batch_size = 16
+    config.train.steps = 100
+    config.train.log_every = 20
+    config.train.checkpoint_every = 50
+    config.train.eval_every = 100
+    config.evaluate.batch_size = 20
+    config.evaluate.eleven_point = False
+    config.evaluate.inclusive_pixels = False
+    return config

@@ -1,0 +1,279 @@
+"""From a recipe to pictures with boxes, through the very code that users run."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from ssd_jax import config as config_lib
+from ssd_jax.data import load_dataset
+from ssd_jax.detector import Detector, load_checkpoint
+from ssd_jax.training.loop import train
+from tests.small import small_config
+
+ROOT = Path(__file__).parents[1]
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def run(script: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, script, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if check and done.returncode:
+        raise AssertionError(f"{script} exited {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, shapes_folder):
+    """(workdir, evaluation, what was printed) of a run that learns 32 pictures by heart."""
+    workdir = tmp_path_factory.mktemp("run")
+    console = quiet()
+    evaluation = train(
+        small_config(shapes_folder), workdir, console=console, devices=jax.devices()[:1]
+    )
+    return workdir, evaluation, console.file.getvalue()
+
+
+def test_training_learns(trained):
+    workdir, evaluation, printed = trained
+    assert evaluation.result.mean_ap > 0.8
+    assert len(evaluation.image_ids) == 32
+    assert "step 100/100" in printed
+    assert "images/s" in printed
+    assert "left" in printed
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [*range(1, 101), 100]
+    assert lines[-1]["mAP"] == evaluation.result.mean_ap
+    assert cv2.imread(str(workdir / "detections.png")).shape[0] > 300
+    assert any((workdir / "tensorboard").iterdir())
+
+
+def test_evaluate_prints_the_same_map_and_writes_it(trained):
+    workdir, evaluation, _ = trained
+    done = run("evaluate.py", "--ckpt", str(workdir))
+    assert f"mAP {evaluation.result.mean_ap:.4f}" in done.stdout
+    for name in evaluation.dataset.class_names:
+        assert name in done.stdout
+    (metrics_file,) = workdir.glob("evaluation/*/metrics.json")
+    metrics = json.loads(metrics_file.read_text())
+    assert metrics["mAP"] == evaluation.result.mean_ap
+    assert metrics["step"] == 100
+    detections = json.loads((metrics_file.parent / "detections.json").read_text())
+    assert len(detections) == sum(len(found.scores) for found in evaluation.detections)
+    first = evaluation.detections[0]
+    x, y, width, height = detections[0]["bbox"]
+    np.testing.assert_allclose([x, y, x + width, y + height], first.boxes[0], atol=0.011)
+    assert detections[0]["category_id"] == first.labels[0]
+    assert detections[0]["image_id"] == evaluation.image_ids[0]
+
+
+def test_detect_draws_and_writes_boxes_in_pixels_of_the_original(trained, tmp_path):
+    workdir, evaluation, _ = trained
+    pictures = tmp_path / "pictures"
+    (pictures / "deeper").mkdir(parents=True)
+    for row, name in enumerate(("a.jpg", "deeper/b.jpg")):
+        (pictures / name).write_bytes(evaluation.dataset.source[row]["image"])
+    (pictures / "broken.jpg").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    done = run("detect.py", "--ckpt", str(workdir), str(pictures), "--out", str(out), check=False)
+    assert done.returncode == 1
+    assert "1 of 3 pictures left out" in done.stderr
+    assert "broken.jpg" in done.stderr
+    written = json.loads((out / "detections.json").read_text())["images"]
+    assert [Path(image["file"]).name for image in written] == ["a.jpg", "b.jpg"]
+    for row, image in enumerate(written):
+        found = evaluation.detections[row]
+        sure = found.scores >= 0.5
+        np.testing.assert_allclose(
+            [d["box"] for d in image["detections"]], found.boxes[sure].reshape(-1, 4), atol=0.02
+        )
+        assert [d["class"] for d in image["detections"]] == [
+            evaluation.dataset.class_names[label - 1] for label in found.labels[sure]
+        ]
+    plain = cv2.imread(str(pictures / "a.jpg"))
+    drawn = cv2.imread(str(out / "a.jpg"))
+    assert drawn.shape == plain.shape
+    assert np.abs(drawn.astype(int) - plain).max() > 60
+
+
+def test_detector_takes_arrays_paths_and_lists(trained, tmp_path):
+    workdir, evaluation, _ = trained
+    detector = Detector.from_checkpoint(workdir, batch_size=2)
+    path = tmp_path / "one.jpg"
+    path.write_bytes(evaluation.dataset.source[0]["image"])
+    picture = cv2.imread(str(path))[..., ::-1].copy()
+    one = detector(picture)
+    several = detector([path, picture, str(path)])
+    assert len(several) == 3
+    for result in several:
+        np.testing.assert_array_equal(result.boxes, one.boxes)
+        assert result.names == one.names
+    with pytest.raises(ValueError, match=r"RGB uint8 \[H, W, 3\], got float64 \[4, 4, 3\]"):
+        detector(np.zeros((4, 4, 3)))
+    # Twice as large, the boxes are twice as large too.
+    large = detector(cv2.resize(picture, None, fx=2, fy=2))
+    assert large.names == one.names
+    np.testing.assert_allclose(large.boxes, 2 * one.boxes, atol=6)
+
+
+def test_going_on_after_the_end_evaluates_again(trained, shapes_folder):
+    workdir, evaluation, _ = trained
+    console = quiet()
+    again = train(
+        small_config(shapes_folder), workdir, console=console, devices=jax.devices()[:1]
+    )
+    assert again.result.mean_ap == evaluation.result.mean_ap
+    assert "going on from step 100 of 100" in console.file.getvalue()
+
+
+def test_another_networks_run_is_not_gone_on_with(trained, shapes_folder):
+    workdir, _, _ = trained
+    config = small_config(shapes_folder)
+    config.model.width = 0.25
+    with pytest.raises(ValueError, match=r"config\.model\.width is 0\.25, but .* has 0\.125"):
+        train(config, workdir, console=quiet(), devices=jax.devices()[:1])
+
+
+def test_a_diverging_run_stops_and_names_the_step(tmp_path, shapes_folder):
+    config = small_config(shapes_folder)
+    config.model.batch_norm = False
+    config.optimizer.rate = 1e6
+    config.train.log_every = 2
+    with pytest.raises(FloatingPointError, match=r"step \d+ is not finite: .*optimizer\.rate"):
+        train(config, tmp_path, console=quiet(), devices=jax.devices()[:1])
+
+
+def test_batches_that_do_not_divide_over_the_devices_are_refused(tmp_path, shapes_folder):
+    config = small_config(shapes_folder)
+    config.train.batch_size = 12
+    with pytest.raises(ValueError, match=r"train\.batch_size is 12, not a multiple of the 8"):
+        train(config, tmp_path, console=quiet())
+
+
+def parameters(workdir: Path) -> list[np.ndarray]:
+    variables, _, _ = load_checkpoint(workdir)
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(variables)]
+
+
+def test_a_killed_run_ends_with_the_same_parameters_bit_for_bit(tmp_path, shapes_folder):
+    arguments = [
+        *("train.py", "--config", "configs/shapes.py"),
+        *("--config.data.kind=shapes/small", f"--config.data.data_dir={shapes_folder}"),
+        *("--config.data.train=train", "--config.data.eval=test[:8]", "--config.model.size=96"),
+        *("--config.train.batch_size=8", "--config.train.steps=24", "--config.train.log_every=2"),
+        *("--config.train.checkpoint_every=4", "--config.train.eval_every=12"),
+    ]
+    run(*arguments, "--workdir", str(tmp_path / "whole"))
+
+    workdir = tmp_path / "killed"
+    for target in (5, 15):
+        environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+        process = subprocess.Popen(
+            [sys.executable, *arguments, "--workdir", str(workdir)],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_for_step(workdir / "metrics.jsonl", target, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = run(*arguments, "--workdir", str(workdir))
+    assert "going on from step" in done.stdout
+    for ours, expected in zip(parameters(workdir), parameters(tmp_path / "whole"), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def wait_for_step(lines: Path, step: int, process: subprocess.Popen) -> None:
+    for _ in range(3000):
+        text = lines.read_text() if lines.exists() else ""
+        if any(f'"step": {later},' in text for later in range(step, step + 8)):
+            return
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.05)
+    raise AssertionError(f"no step {step} in {lines}")
+
+
+def test_overwrite_starts_anew(tmp_path, shapes_folder):
+    config = small_config(shapes_folder)
+    config.train.steps = 2
+    config.train.batch_size = 8
+    devices = jax.devices()[:1]
+    train(config, tmp_path, console=quiet(), devices=devices)
+    config.seed = 1
+    with pytest.raises(ValueError, match=r"config\.seed is 1, but the run in this workdir has 0"):
+        train(config, tmp_path, console=quiet(), devices=devices)
+    console = quiet()
+    train(config, tmp_path, overwrite=True, console=console, devices=devices)
+    assert "going on" not in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train.py"], "--config is missing"),
+        (["train.py", "--config", "configs/nothing.py"], "configs/nothing.py"),
+        (["train.py", "--config", "configs/shapes.py", "--config.train.stepz=3"], "train.stepz"),
+        (["train.py", "--config", "configs/shapes.py", "--config.train.steps=a"], "train.steps"),
+        (["train.py", "--config", "configs/custom_voc.py"], "data.root"),
+        (["evaluate.py", "--ckpt", "runs/nothing"], "no checkpoint in runs/nothing"),
+        (["evaluate.py"], "--ckpt is missing"),
+        (["detect.py", "--ckpt", "runs/nothing", "nothing.jpg"], "nothing.jpg"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line_that_names_it(arguments, message):
+    done = run(*arguments, check=False)
+    assert done.returncode != 0
+    (line,) = done.stderr.strip().splitlines()
+    assert message in line
+
+
+def test_a_moved_run_is_all_that_detection_needs(trained, tmp_path):
+    workdir, evaluation, _ = trained
+    shutil.copytree(workdir, tmp_path / "moved")
+    detector = Detector.from_checkpoint(tmp_path / "moved", best=True)
+    assert detector.class_names == evaluation.dataset.class_names
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)
+def test_every_config_takes_a_step(path, tmp_path, shapes_folder):
+    """Shrunk to one step of a small network on `shapes`, whatever its own data."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config()
+    assert dict(config_lib.flatten(config)).keys() == dict(
+        config_lib.flatten(config_lib.base())
+    ).keys()
+    assert "python train.py --config configs/" in module.__doc__
+    config.data.update(small_config(shapes_folder).data)
+    config.model.size = 96
+    config.model.width = 0.125
+    config.train.steps = 1
+    config.train.batch_size = 2
+    evaluation = train(config, tmp_path, console=quiet(), devices=jax.devices()[:1])
+    assert len(evaluation.detections) == len(load_dataset(config.data, config.data.eval))

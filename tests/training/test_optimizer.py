@@ -1,0 +1,91 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ssd_jax import config as config_lib
+from ssd_jax.training.optimizer import build_optimizer, learning_rate
+
+
+def config_with(**fields):
+    config = config_lib.base()
+    config.optimizer.update(fields)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [(0, 1e-3 / 501), (250, 1e-3 * 251 / 501), (500, 1e-3), (79_999, 1e-3), (80_000, 1e-4),
+     (99_999, 1e-4), (100_000, 1e-5), (119_999, 1e-5)],
+)  # fmt: skip
+def test_the_papers_rates_on_voc(step, rate):
+    np.testing.assert_allclose(learning_rate(config_lib.base())(step), rate, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"), [(0, 0.5), (30, 0.5 * 0.75), (45, 0.25), (90, 0.0)]
+)
+def test_cosine_falls_to_nothing(step, rate):
+    config = config_with(rate=0.5, schedule="cosine", warmup_steps=0)
+    config.train.steps = 90
+    np.testing.assert_allclose(learning_rate(config)(step), rate, atol=1e-7)
+
+
+def test_unknown_schedule_is_named():
+    with pytest.raises(ValueError, match=r"config\.optimizer\.schedule is 'linear'; .*cosine"):
+        learning_rate(config_with(schedule="linear"))
+
+
+def params():
+    return {
+        "conv": {"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array([0.5])},
+        "l2norm": {"scale": jnp.array([20.0])},
+    }
+
+
+def test_sgd_has_the_papers_groups_and_couples_the_decay():
+    """Against SGD written out: v = .9 v + g + 5e-4 w; w -= rate v; biases 2x and no decay."""
+    rate, momentum, decay = 0.1, 0.9, 5e-4
+    optimizer = build_optimizer(config_with(rate=rate, warmup_steps=0, boundaries=()))
+    ours, state = params(), optimizer.init(params())
+    theirs = {name: np.array(ours[a][name]) for a, name in
+              (("conv", "kernel"), ("conv", "bias"), ("l2norm", "scale"))}  # fmt: skip
+    velocity = {name: np.zeros_like(value) for name, value in theirs.items()}
+    for step in range(4):
+        gradients = {"kernel": np.array([0.3, step]), "bias": np.array([-1.0]),
+                     "scale": np.array([2.0 - step])}  # fmt: skip
+        for name, gradient in gradients.items():
+            bias = name == "bias"
+            velocity[name] = (
+                momentum * velocity[name] + gradient + (0 if bias else decay) * theirs[name]
+            )
+            theirs[name] = theirs[name] - rate * (2 if bias else 1) * velocity[name]
+        tree = {
+            "conv": {"kernel": gradients["kernel"], "bias": gradients["bias"]},
+            "l2norm": {"scale": gradients["scale"]},
+        }
+        updates, state = optimizer.update(
+            {a: {b: jnp.asarray(g, jnp.float32) for b, g in t.items()} for a, t in tree.items()},
+            state,
+            ours,
+        )
+        ours = {a: {b: ours[a][b] + updates[a][b] for b in t} for a, t in ours.items()}
+    for a, name in (("conv", "kernel"), ("conv", "bias"), ("l2norm", "scale")):
+        np.testing.assert_allclose(ours[a][name], theirs[name], rtol=1e-5)
+
+
+def test_adamws_first_step_has_the_size_of_the_rate_and_decays_apart():
+    config = config_with(
+        kind="adamw", rate=0.1, warmup_steps=0, boundaries=(), weight_decay=0.01, bias_rate=1.0
+    )
+    optimizer = build_optimizer(config)
+    gradients = {
+        "conv": {"kernel": jnp.array([5.0, -7.0]), "bias": jnp.array([3.0])},
+        "l2norm": {"scale": jnp.array([-2.0])},
+    }
+    updates, _ = optimizer.update(gradients, optimizer.init(params()), params())
+    # -rate (sign(g) + decay w); no decay of the bias
+    np.testing.assert_allclose(
+        updates["conv"]["kernel"], [-0.1 * (1 + 0.01), -0.1 * (-1 - 0.02)], rtol=1e-5
+    )
+    np.testing.assert_allclose(updates["conv"]["bias"], [-0.1], rtol=1e-5)
+    np.testing.assert_allclose(updates["l2norm"]["scale"], [-0.1 * (-1 + 0.2)], rtol=1e-5)

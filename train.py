@@ -1,0 +1,33 @@
+"""Trains an SSD.
+
+    python train.py --config configs/shapes.py
+    python train.py --config configs/voc300.py --config.train.batch_size=16 --workdir runs/mine
+
+A run goes on where it stopped; --overwrite starts it anew.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from ssd_jax import cli
+from ssd_jax.training.loop import train
+
+CONFIG = cli.define_config()
+WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder [runs/NAME of the config].")
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run in workdir and start anew.")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Trains by the flags."""
+    if arguments:
+        raise ValueError(f"unexpected {' '.join(arguments)}: options start with --")
+    config = cli.required_config(CONFIG)
+    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+    train(config, Path(WORKDIR.value or f"runs/{name}"), overwrite=OVERWRITE.value)
+
+
+if __name__ == "__main__":
+    cli.run(main)
