@@ -1,6 +1,6 @@
 """Finds objects on pictures: draws each with its boxes and writes detections.json.
 
-    python detect.py --ckpt runs/shapes photo.jpg folder/ --out found
+python detect.py --ckpt runs/shapes photo.jpg folder/ --out found
 """
 
 from collections.abc import Sequence
@@ -41,6 +41,9 @@ def pictures_in(arguments: Sequence[str]) -> list[tuple[Path, Path]]:
             found.append((argument, Path(argument.name)))
         else:
             raise FileNotFoundError(f"no such file or folder: {argument}")
+    names = [name for _, name in found]
+    if len(set(names)) < len(names):  # the same name in two folders: tell them apart by folder
+        found = [(path, Path(*path.resolve().parts[1:])) for path, _ in found]
     return found
 
 
@@ -90,7 +93,9 @@ def main(arguments: Sequence[str]) -> None:
                     }
                 )
             bar.update(task, completed=min(first + detector.batch_size, len(files)))
-    write_json(out / "detections.json", {"boxes": "xmin, ymin, xmax, ymax in pixels", "images": records})
+    write_json(
+        out / "detections.json", {"boxes": "xmin, ymin, xmax, ymax in pixels", "images": records}
+    )
     count = sum(len(record["detections"]) for record in records)
     console.print(f"{count} objects on {len(records)} pictures; they are in {out}")
     if faults:

@@ -53,7 +53,9 @@ def main(arguments: Sequence[str]) -> None:
     console = Console(soft_wrap=True)
     mesh = make_mesh()
     replicated, _ = shardings(mesh)
-    predict = compile_predict(build_predict(meta.config, build_model(meta.config, meta.class_names)), mesh)
+    predict = compile_predict(
+        build_predict(meta.config, build_model(meta.config, meta.class_names)), mesh
+    )
     with cli.progress_bar(console) as bar:
         task = bar.add_task(f"evaluating step {step}", total=len(dataset))
         evaluation = evaluate(
@@ -69,7 +71,8 @@ def main(arguments: Sequence[str]) -> None:
     report.write_json(out / "detections.json", report.detections(evaluation))
     console.print(report.table(evaluation))
     console.print(f"step {step}  mAP {evaluation.result.mean_ap:.4f}", highlight=False)
-    console.print(f"{evaluation.images_per_second:.0f} images/s; metrics.json and detections.json are in {out}")
+    speed = f"{evaluation.images_per_second:.0f} images/s"
+    console.print(f"{speed}; metrics.json and detections.json are in {out}")
 
 
 if __name__ == "__main__":

@@ -316,3 +316,9 @@ def _subtract_mean(
 ) -> Float[Array, "h w 3"]:
     """Fill what is not picture with the mean, then subtract the mean: there, 0 is left."""
     return share[:, :, None] * (colours - jnp.array(mean, jnp.float32)[None, None, :])
+
+
+if __name__ == "__main__":
+    from ssd_jax import augment_sheet
+
+    augment_sheet.cli.run(augment_sheet.main)

@@ -10,7 +10,7 @@ from ssd_jax import cli
 from ssd_jax.augment import augment
 from ssd_jax.data import load_dataset, train_batches
 from ssd_jax.recipe import build_augmentation
-from ssd_jax.training.step import BATCH_FIELDS, row_keys
+from ssd_jax.training.step import BATCH_FIELDS, row_keys, to_device
 from ssd_jax.visualize import contact_sheet, draw_boxes, write_image
 
 CONFIG = cli.define_config()
@@ -47,9 +47,10 @@ def main(arguments: Sequence[str]) -> None:
     def augmented(key, *sample):
         return augment(key, *sample, image_size=size, mean=mean, options=options)
 
-    keys = row_keys(config.seed, np.int32(STEP.value), SAMPLES.value)
+    keys = row_keys(config.seed, STEP.value, SAMPLES.value)
+    on_device = to_device(batch, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
     images, boxes, labels = jax.tree.map(
-        np.asarray, augmented(keys, *(batch[name] for name in BATCH_FIELDS))
+        np.asarray, augmented(keys, *(on_device[name] for name in BATCH_FIELDS))
     )
     pixels = np.clip(np.rint(images + np.array(mean, np.float32)), 0, 255).astype(np.uint8)
     drawn = []

@@ -39,6 +39,7 @@ def base() -> ConfigDict:
 
     config.priors = ConfigDict()
     config.priors.preset = "voc"  # 'voc' or 'coco' sizes; for sizes but 300 and 512 a general rule
+    config.priors.sizes = ()  # pixels, one more than feature maps; () is the preset's own
     config.priors.clip = "none"  # 'none' (Caffe), 'center_form' (ssd.pytorch), 'size' (torchvision)
     config.priors.variances = (0.1, 0.2)
 
@@ -120,7 +121,7 @@ def from_json(text: str) -> ConfigDict:
     return loaded
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yields ('train.steps', 120000) and so on, sorted by name."""
     for name in sorted(config):
         value = config[name]

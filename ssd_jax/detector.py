@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import jax
 import numpy as np
@@ -87,8 +87,14 @@ class Detector:
         variables, meta, _ = load_checkpoint(Path(workdir), step=step, best=best)
         return cls(meta.config, meta.class_names, variables, batch_size=batch_size)
 
+    @overload
+    def __call__(self, images: Image, *, score_threshold: float = 0.5) -> Result: ...
+
+    @overload
+    def __call__(self, images: list[Image], *, score_threshold: float = 0.5) -> list[Result]: ...
+
     def __call__(
-        self, images: Image | Sequence[Image], *, score_threshold: float = 0.5
+        self, images: Image | list[Image], *, score_threshold: float = 0.5
     ) -> Result | list[Result]:
         """Detects objects.
 

@@ -47,6 +47,7 @@ class ConvUnit(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W I"], train: bool) -> Float[Array, "B h w O"]:
+        """Returns the features; `train` is batch norm's."""
         x = nn.Conv(
             self.channels,
             self.kernel,
@@ -143,6 +144,7 @@ class L2Norm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        """Returns features of the lengths."""
         scale = self.param("scale", nn.initializers.constant(self.initial_scale), (x.shape[-1],))
         wide = x.astype(jnp.float32)
         # The epsilon stands inside the root: outside, an all-zero pixel's gradient is NaN.
@@ -161,6 +163,8 @@ class Heads(nn.Module):
     def __call__(
         self, features: list[Array]
     ) -> tuple[Float[Array, "B P 4"], Float[Array, "B P C"]]:
+        """Returns offsets and class logits of every prior."""
+
         def predict(kind: str, level: int, outputs: int) -> Array:
             x = nn.Conv(
                 self.boxes_per_cell[level] * outputs,
@@ -200,6 +204,7 @@ class SSD(nn.Module):
     dtype: Dtype = jnp.float32
 
     def setup(self) -> None:
+        """Makes the submodules; a ValueError says that the priors are another network's."""
         expected = feature_map_sizes(self.priors.image_size)
         if self.priors.feature_maps != expected:
             raise ValueError(

@@ -32,11 +32,24 @@ def choose(field: str, value: str, options: dict[str, Any]) -> Any:
 
 
 def build_priors(config: ConfigDict) -> priors.PriorSpec:
-    """The priors of the config's input size."""
+    """The priors of the config's input size.
+
+    Raises:
+      ValueError: `priors.sizes` has not one entry more than the network has feature maps.
+    """
     choose("priors.preset", config.priors.preset, {"voc": None, "coco": None})
     spec = PRESETS.get((config.priors.preset, config.model.size))
     if spec is None:
         spec = priors.PriorSpec.for_image_size(config.model.size)
+    sizes = tuple(float(size) for size in config.priors.sizes)
+    if sizes:
+        levels = len(spec.feature_maps)
+        if len(sizes) != levels + 1:
+            raise ValueError(
+                f"config.priors.sizes has {len(sizes)} entries; an input of "
+                f"{config.model.size} pixels has {levels} feature maps and needs {levels + 1}"
+            )
+        spec = dataclasses.replace(spec, min_sizes=sizes[:-1], max_sizes=sizes[1:])
     return dataclasses.replace(
         spec, clip=config.priors.clip, variances=tuple(config.priors.variances)
     )
@@ -75,7 +88,8 @@ def build_predict(config: ConfigDict, model: SSD) -> Predict:
                 image, size, image_size=model.priors.image_size, mean=mean
             )
 
-        loc, conf = model.apply(variables, jax.vmap(resize)(images, sizes))
+        outputs: Any = model.apply(variables, jax.vmap(resize)(images, sizes))
+        loc, conf = outputs
         return detection.detect(
             loc,
             conf,

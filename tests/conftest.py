@@ -1,4 +1,6 @@
-"""Every test runs with shapes checked, strict dtypes, no implicit broadcasting and eight CPU devices."""
+"""Tests run with shapes checked, strict dtypes, no implicit broadcasting, eight CPU devices."""
+
+from collections.abc import Iterator
 
 import jax
 import pytest
@@ -10,6 +12,13 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 install_import_hook("ssd_jax", "beartype.beartype")
+
+
+@pytest.fixture
+def loose_dtypes() -> Iterator[None]:
+    """For tests of training: optax relies on JAX's usual promotion."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from ssd_jax import config as config_lib
 
 
 def small_config(data_dir: str) -> ConfigDict:
-    """SSD of 96 pixels and width 1/8 on the first 32 pictures of `shapes`, to be learnt by heart."""
+    """SSD of 96 pixels and width 1/8 on 32 pictures of `shapes`, to be learnt by heart."""
     config = config_lib.base()
     config.data.kind = "shapes/small"
     config.data.train = "train[:32]"

@@ -98,7 +98,9 @@ def test_max_pools_equal_a_literal_loop(size):
 
 
 def test_max_pool_gradient_goes_to_the_maximum():
-    x = jnp.asarray(np.random.default_rng(1).permutation(2 * 7 * 6 * 3).reshape(2, 7, 6, 3), jnp.float32)
+    x = jnp.asarray(
+        np.random.default_rng(1).permutation(2 * 7 * 6 * 3).reshape(2, 7, 6, 3), jnp.float32
+    )
     window = dict(window_dimensions=(1, 2, 2, 1), window_strides=(1, 2, 2, 1))
     padding = ((0, 0), (0, 1), (0, 0), (0, 0))
 

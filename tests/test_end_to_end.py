@@ -22,6 +22,8 @@ from ssd_jax.detector import Detector, load_checkpoint
 from ssd_jax.training.loop import train
 from tests.small import small_config
 
+pytestmark = pytest.mark.usefixtures("loose_dtypes")
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -49,9 +51,10 @@ def trained(tmp_path_factory, shapes_folder):
     """(workdir, evaluation, what was printed) of a run that learns 32 pictures by heart."""
     workdir = tmp_path_factory.mktemp("run")
     console = quiet()
-    evaluation = train(
-        small_config(shapes_folder), workdir, console=console, devices=jax.devices()[:1]
-    )
+    with jax.numpy_dtype_promotion("standard"):
+        evaluation = train(
+            small_config(shapes_folder), workdir, console=console, devices=jax.devices()[:1]
+        )
     return workdir, evaluation, console.file.getvalue()
 
 
@@ -140,9 +143,7 @@ def test_detector_takes_arrays_paths_and_lists(trained, tmp_path):
 def test_going_on_after_the_end_evaluates_again(trained, shapes_folder):
     workdir, evaluation, _ = trained
     console = quiet()
-    again = train(
-        small_config(shapes_folder), workdir, console=console, devices=jax.devices()[:1]
-    )
+    again = train(small_config(shapes_folder), workdir, console=console, devices=jax.devices()[:1])
     assert again.result.mean_ap == evaluation.result.mean_ap
     assert "going on from step 100 of 100" in console.file.getvalue()
 
@@ -266,9 +267,10 @@ def test_every_config_takes_a_step(path, tmp_path, shapes_folder):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = module.get_config()
-    assert dict(config_lib.flatten(config)).keys() == dict(
-        config_lib.flatten(config_lib.base())
-    ).keys()
+    assert (
+        dict(config_lib.flatten(config)).keys()
+        == dict(config_lib.flatten(config_lib.base())).keys()
+    )
     assert "python train.py --config configs/" in module.__doc__
     config.data.update(small_config(shapes_folder).data)
     config.model.size = 96

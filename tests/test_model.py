@@ -47,9 +47,7 @@ def test_feature_maps_are_the_papers(model, places):
     images = jax.ShapeDtypeStruct((1, *model.priors.image_size, 3), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
     maps = jax.eval_shape(lambda v, x: model.apply(v, x, method="features"), variables, images)
-    assert [m.shape for m in maps] == [
-        (1, n, n, c) for n, c in zip(places, channels, strict=True)
-    ]
+    assert [m.shape for m in maps] == [(1, n, n, c) for n, c in zip(places, channels, strict=True)]
 
 
 @pytest.mark.parametrize("size", [96, 128, 320, (96, 160), (200, 120)])
@@ -156,7 +154,9 @@ def test_bfloat16_keeps_parameters_and_outputs_float32():
 
 
 def test_wrong_image_size_is_named():
-    with pytest.raises(ValueError, match=r"takes images \[B, 300, 300, 3\], got \[1, 299, 300, 3\]"):
+    with pytest.raises(
+        ValueError, match=r"takes images \[B, 300, 300, 3\], got \[1, 299, 300, 3\]"
+    ):
         jax.eval_shape(ssd300().init, jax.random.key(0), jnp.zeros((1, 299, 300, 3)))
 
 

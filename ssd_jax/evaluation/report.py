@@ -64,7 +64,9 @@ def detections(evaluation: Evaluation) -> list[dict[str, Any]]:
         {
             "image_id": image_id,
             "category_id": int(label),
-            "bbox": [round(float(v), 2) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1])],
+            "bbox": [
+                round(float(v), 2) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1])
+            ],
             "score": round(float(score), 5),
         }
         for image_id, found in zip(evaluation.image_ids, evaluation.detections, strict=True)

@@ -1,0 +1,1 @@
+"""The training of a detector: state, step, optimizer, checkpoints, log and loop."""

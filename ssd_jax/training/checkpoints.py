@@ -118,7 +118,7 @@ class Checkpoints:
         return chosen
 
     def save(self, state: TrainState, meta: Meta, mean_ap: float | None = None) -> None:
-        """Saves in the background; `mean_ap`, if evaluated, ranks it. Saving a step twice is one."""
+        """Saves in the background, once a step; `mean_ap`, if it was evaluated, ranks it."""
         step = int(state.step)
         if step in self._manager.all_steps():
             return
@@ -146,7 +146,8 @@ class Checkpoints:
                 opt_state=ocp.args.StandardRestore(_abstract(like.opt_state)),
             ),
         )
-        return like.replace(
+        return dataclasses.replace(
+            like,
             step=jax.device_put(like.step * 0 + step, like.step.sharding),
             opt_state=restored.opt_state,
             **restored.variables,
@@ -177,5 +178,6 @@ def _score(metrics: dict[str, float]) -> float:
 
 def _abstract(tree: Any) -> Any:
     return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None)), tree
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None)),
+        tree,
     )

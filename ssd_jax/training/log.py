@@ -44,7 +44,7 @@ class MetricLog:
 def _step_of(line: str) -> float:
     """The step of a line; a line cut short by a kill counts as later than any."""
     try:
-        return json.loads(line)["step"]
+        return float(json.loads(line)["step"])
     except json.JSONDecodeError:
         return float("inf")
 

@@ -18,8 +18,8 @@ from ssd_jax.training import checkpoints as checkpoint_lib
 from ssd_jax.training.checkpoints import Checkpoints, Meta
 from ssd_jax.training.log import Clock, MetricLog, duration
 from ssd_jax.training.optimizer import build_optimizer
-from ssd_jax.training.state import TrainState, init_state
-from ssd_jax.training.step import BATCH_FIELDS, build_train_step, compile_train_step
+from ssd_jax.training.state import init_state
+from ssd_jax.training.step import build_train_step, compile_train_step, to_device
 from ssd_jax.visualize import write_image
 
 SHEET = "detections.png"
@@ -103,10 +103,10 @@ def train(
         workers=config.data.workers,
         difficult=config.data.difficult,
     ):
-        on_device = jax.device_put({name: batch[name] for name in BATCH_FIELDS}, rows)
-        state, metrics = step_fn(state, on_device)
+        state, metrics = step_fn(state, to_device(batch, rows))
         step = progress.stepped(metrics)
 
+        evaluation = None
         last = step == config.train.steps
         evaluating = last or step % config.train.eval_every == 0
         saving = evaluating or step % config.train.checkpoint_every == 0
@@ -116,7 +116,7 @@ def train(
             evaluation = evaluate(config, predict, state.variables, eval_data, mesh)
             progress.evaluated(evaluation)
         if saving:
-            checkpoints.save(state, meta, evaluation.result.mean_ap if evaluating else None)
+            checkpoints.save(state, meta, evaluation.result.mean_ap if evaluation else None)
             progress.pause()
 
     if evaluation is None:  # every step was done before

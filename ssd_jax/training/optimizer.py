@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax import Array
 from ml_collections import ConfigDict
@@ -32,8 +33,8 @@ def learning_rate(config: ConfigDict) -> optax.Schedule:
     schedule = choose("optimizer.schedule", settings.schedule, {"step": steps, "cosine": cosine})()
 
     def rate(step: Array | int) -> Array:
-        rising = (step + 1.0) / (warmup + 1.0)
-        return schedule(step) * jax.numpy.minimum(rising, 1.0)
+        rising = (jnp.asarray(step, jnp.float32) + 1.0) / (warmup + 1.0)
+        return schedule(step) * jnp.minimum(rising, 1.0)
 
     return rate
 

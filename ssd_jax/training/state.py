@@ -6,7 +6,6 @@ import flax
 import jax
 import jax.numpy as jnp
 import optax
-from jax import Array
 
 from ssd_jax.model import SSD
 
@@ -22,7 +21,7 @@ class TrainState:
       opt_state: the optimizer's.
     """
 
-    step: Array
+    step: Any  # not Array: tree transformations fill in placeholders
     params: Any
     batch_stats: Any
     opt_state: optax.OptState

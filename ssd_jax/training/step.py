@@ -27,7 +27,12 @@ TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 BATCH_FIELDS = ("image", "size", "boxes", "labels")
 
 
-def row_keys(seed: int, step: Array, rows: int) -> Array:
+def to_device(batch: Mapping[str, object], sharding: jax.sharding.Sharding) -> Batch:
+    """What the device needs of a loader's batch, put there."""
+    return jax.device_put({name: batch[name] for name in BATCH_FIELDS}, sharding)
+
+
+def row_keys(seed: int, step: Array | int, rows: int) -> Array:
     """A key [rows] for every row of the global batch, from (seed, step, row) alone."""
     key = jax.random.fold_in(jax.random.key(seed), step)
     return jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.arange(rows))
@@ -88,7 +93,7 @@ def build_train_step(
             "loc": losses.loc,
             "conf": losses.conf,
             "positives": jnp.mean(jnp.sum(label_targets > 0, axis=1).astype(jnp.float32)),
-            "gradient_norm": optax.global_norm(gradients),
+            "gradient_norm": optax.tree.norm(gradients),
             "rate": rate(state.step),
         }
         state = TrainState(

@@ -10,6 +10,8 @@ from tests.small import small_config
 
 CLASSES = ("cat", "dog")
 
+pytestmark = pytest.mark.usefixtures("loose_dtypes")
+
 
 @pytest.fixture
 def config():
@@ -76,7 +78,7 @@ def test_the_last_and_the_best_are_kept(tmp_path, config, state):
 
 
 def test_no_checkpoint_is_told(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no checkpoint in .*/nothing"):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint in .*/nothing"):
         Checkpoints(tmp_path / "nothing")
 
 

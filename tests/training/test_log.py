@@ -46,7 +46,7 @@ def test_clock_counts_training_only(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(None, "?"), (0.4, "0:00"), (61.6, "1:02"), (3723, "1:02:03")]
+    ("seconds", "text"), [(None, "?"), (0.4, "0:00"), (61.6, "1:02"), (3723.0, "1:02:03")]
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text

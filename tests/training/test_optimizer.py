@@ -5,6 +5,8 @@ import pytest
 from ssd_jax import config as config_lib
 from ssd_jax.training.optimizer import build_optimizer, learning_rate
 
+pytestmark = pytest.mark.usefixtures("loose_dtypes")
+
 
 def config_with(**fields):
     config = config_lib.base()
@@ -21,9 +23,7 @@ def test_the_papers_rates_on_voc(step, rate):
     np.testing.assert_allclose(learning_rate(config_lib.base())(step), rate, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("step", "rate"), [(0, 0.5), (30, 0.5 * 0.75), (45, 0.25), (90, 0.0)]
-)
+@pytest.mark.parametrize(("step", "rate"), [(0, 0.5), (30, 0.5 * 0.75), (45, 0.25), (90, 0.0)])
 def test_cosine_falls_to_nothing(step, rate):
     config = config_with(rate=0.5, schedule="cosine", warmup_steps=0)
     config.train.steps = 90
