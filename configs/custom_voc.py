@@ -28,7 +28,10 @@ def get_config() -> ConfigDict:
 
     config.model.batch_norm = True
 
-    config.optimizer.rate = 0.01
+    config.optimizer.kind = "adamw"
+    config.optimizer.rate = 0.001
+    config.optimizer.weight_decay = 0.01
+    config.optimizer.bias_rate = 1.0
     config.optimizer.warmup_steps = 100
     config.optimizer.schedule = "cosine"
 

@@ -62,7 +62,8 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
 
 def one_line(fault: BaseException) -> str:
     """The message of a fault without line breaks; OSErrors name their file."""
-    return " ".join(str(fault).split()) or type(fault).__name__
+    text = str(fault).replace("\\n", " ").replace("\\", "")
+    return " ".join(text.split()) or type(fault).__name__
 
 
 def _parse(arguments: Sequence[str]) -> list[str]:
@@ -71,7 +72,10 @@ def _parse(arguments: Sequence[str]) -> list[str]:
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as fault:
         if "--traceback" in arguments:
             raise
-        sys.exit(f"error: {one_line(fault)}")
+        # ml_collections names a field without the path to it: show which flag was meant.
+        fields = [argument.split("=")[0] for argument in arguments if "--config." in argument]
+        meant = [field for field in fields if field.split(".")[-1] in str(fault)]
+        sys.exit(f"error: {' '.join([*meant, one_line(fault)])}")
 
 
 class RateColumn(ProgressColumn):

@@ -62,11 +62,11 @@ def test_training_learns(trained):
     workdir, evaluation, printed = trained
     assert evaluation.result.mean_ap > 0.8
     assert len(evaluation.image_ids) == 32
-    assert "step 100/100" in printed
+    assert "step 200/200" in printed
     assert "images/s" in printed
     assert "left" in printed
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [*range(1, 101), 100]
+    assert [line["step"] for line in lines] == [*range(1, 201), 200]
     assert lines[-1]["mAP"] == evaluation.result.mean_ap
     assert cv2.imread(str(workdir / "detections.png")).shape[0] > 300
     assert any((workdir / "tensorboard").iterdir())
@@ -81,7 +81,7 @@ def test_evaluate_prints_the_same_map_and_writes_it(trained):
     (metrics_file,) = workdir.glob("evaluation/*/metrics.json")
     metrics = json.loads(metrics_file.read_text())
     assert metrics["mAP"] == evaluation.result.mean_ap
-    assert metrics["step"] == 100
+    assert metrics["step"] == 200
     detections = json.loads((metrics_file.parent / "detections.json").read_text())
     assert len(detections) == sum(len(found.scores) for found in evaluation.detections)
     first = evaluation.detections[0]
@@ -109,7 +109,9 @@ def test_detect_draws_and_writes_boxes_in_pixels_of_the_original(trained, tmp_pa
         found = evaluation.detections[row]
         sure = found.scores >= 0.5
         np.testing.assert_allclose(
-            [d["box"] for d in image["detections"]], found.boxes[sure].reshape(-1, 4), atol=0.02
+            np.reshape([d["box"] for d in image["detections"]], (-1, 4)),
+            found.boxes[sure],
+            atol=0.02,
         )
         assert [d["class"] for d in image["detections"]] == [
             evaluation.dataset.class_names[label - 1] for label in found.labels[sure]
@@ -145,7 +147,7 @@ def test_going_on_after_the_end_evaluates_again(trained, shapes_folder):
     console = quiet()
     again = train(small_config(shapes_folder), workdir, console=console, devices=jax.devices()[:1])
     assert again.result.mean_ap == evaluation.result.mean_ap
-    assert "going on from step 100 of 100" in console.file.getvalue()
+    assert "going on from step 200 of 200" in console.file.getvalue()
 
 
 def test_another_networks_run_is_not_gone_on_with(trained, shapes_folder):
@@ -181,7 +183,7 @@ def test_a_killed_run_ends_with_the_same_parameters_bit_for_bit(tmp_path, shapes
     arguments = [
         *("train.py", "--config", "configs/shapes.py"),
         *("--config.data.kind=shapes/small", f"--config.data.data_dir={shapes_folder}"),
-        *("--config.data.train=train", "--config.data.eval=test[:8]", "--config.model.size=96"),
+        *("--config.data.train=train", "--config.data.eval=test[:8]"),
         *("--config.train.batch_size=8", "--config.train.steps=24", "--config.train.log_every=2"),
         *("--config.train.checkpoint_every=4", "--config.train.eval_every=12"),
     ]
@@ -235,7 +237,10 @@ def test_overwrite_starts_anew(tmp_path, shapes_folder):
     [
         (["train.py"], "--config is missing"),
         (["train.py", "--config", "configs/nothing.py"], "configs/nothing.py"),
-        (["train.py", "--config", "configs/shapes.py", "--config.train.stepz=3"], "train.stepz"),
+        (
+            ["train.py", "--config", "configs/shapes.py", "--config.train.stepz=3"],
+            "--config.train.stepz",
+        ),
         (["train.py", "--config", "configs/shapes.py", "--config.train.steps=a"], "train.steps"),
         (["train.py", "--config", "configs/custom_voc.py"], "data.root"),
         (["evaluate.py", "--ckpt", "runs/nothing"], "no checkpoint in runs/nothing"),
@@ -275,6 +280,7 @@ def test_every_config_takes_a_step(path, tmp_path, shapes_folder):
     config.data.update(small_config(shapes_folder).data)
     config.model.size = 96
     config.model.width = 0.125
+    config.priors.sizes = ()
     config.train.steps = 1
     config.train.batch_size = 2
     evaluation = train(config, tmp_path, console=quiet(), devices=jax.devices()[:1])

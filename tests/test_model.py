@@ -68,7 +68,12 @@ def test_forward_pass_equals_pytorch(factory, size):
     images = images_of(model)
     variables = jax.jit(model.init)(jax.random.key(1), images)
     # Biases that are not zero, so that one left out or misplaced shows.
-    params = jax.tree.map(lambda p: p + jnp.linspace(0.0, 0.1, p.shape[-1]), variables["params"])
+    params = jax.tree.map(
+        lambda p: (
+            p + jnp.broadcast_to(jnp.linspace(0.0, 0.1, p.shape[-1]), p.shape) if p.ndim == 1 else p
+        ),
+        variables["params"],
+    )
     loc, conf = jax.jit(model.apply)({"params": params}, images)
     expected_loc, expected_conf = ssd(params, np.asarray(images), 6, size)
     # float32 sums over some thousand terms, in another order

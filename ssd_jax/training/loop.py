@@ -1,6 +1,8 @@
 """A training run from start, or from where it stopped, to its last evaluation."""
 
+import contextlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from ssd_jax import config as config_lib
-from ssd_jax.data import Dataset, load_dataset, train_batches
+from ssd_jax.data import Batch, Dataset, load_dataset, train_batches
 from ssd_jax.evaluation import report
 from ssd_jax.evaluation.evaluator import Evaluation, compile_predict, evaluate
 from ssd_jax.recipe import build_model, build_predict
@@ -69,31 +71,57 @@ def train(
     meta = Meta(config, train_data.class_names)
     model = build_model(config, train_data.class_names)
     optimizer = build_optimizer(config)
+    step_fn = compile_train_step(build_train_step(config, model, optimizer), mesh)
+    predict = compile_predict(build_predict(config, model), mesh)
 
     workdir.mkdir(parents=True, exist_ok=True)
     if overwrite:
         checkpoint_lib.remove(workdir)
-    checkpoints = Checkpoints(workdir, keep=config.train.keep)
-    state = jax.device_put(init_state(model, optimizer, config.seed), replicated)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    console.print(
-        f"SSD{config.model.size}: {parameters:,} parameters, {model.priors.num_priors} priors, "
-        f"on {mesh.size} {mesh.devices.flat[0].device_kind}"
-    )
-    start = checkpoints.latest or 0
-    if start:
-        check_goes_on(checkpoints.meta(start), meta, console)
-        state = checkpoints.restore_state(start, like=state)
-        console.print(f"going on from step {start} of {config.train.steps} in {workdir}")
+    with contextlib.ExitStack() as resources:
+        checkpoints = Checkpoints(workdir, keep=config.train.keep)
+        resources.callback(checkpoints.close)
+        state = jax.device_put(init_state(model, optimizer, config.seed), replicated)
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        console.print(
+            f"SSD{config.model.size}: {parameters:,} parameters, {model.priors.num_priors} priors, "
+            f"on {mesh.size} {mesh.devices.flat[0].device_kind}"
+        )
+        start = checkpoints.latest or 0
+        if start:
+            check_goes_on(checkpoints.meta(start), meta, console)
+            state = checkpoints.restore_state(start, like=state)
+            console.print(f"going on from step {start} of {config.train.steps} in {workdir}")
+        log = MetricLog(workdir, start)
+        resources.callback(log.close)
+        progress = Progress(config, start, log, console)
+        evaluation = None
 
-    step_fn = compile_train_step(build_train_step(config, model, optimizer), mesh)
-    predict = compile_predict(build_predict(config, model), mesh)
-    log = MetricLog(workdir, start)
-    progress = Progress(config, start, log, console)
-    evaluation = None
+        for batch in load_batches(config, train_data, start):
+            state, metrics = step_fn(state, to_device(batch, rows))
+            step = progress.stepped(metrics)
 
-    for batch in train_batches(
-        train_data,
+            evaluating = step % config.train.eval_every == 0 or step == config.train.steps
+            if evaluating or step % config.train.checkpoint_every == 0:
+                progress.check()
+                evaluation = None
+                if evaluating:
+                    evaluation = evaluate(config, predict, state.variables, eval_data, mesh)
+                    progress.evaluated(evaluation)
+                checkpoints.save(state, meta, evaluation.result.mean_ap if evaluation else None)
+                progress.pause()
+
+    if evaluation is None:  # every step was done before
+        evaluation = evaluate(config, predict, state.variables, eval_data, mesh)
+    write_image(workdir / SHEET, report.picture_sheet(evaluation))
+    console.print(report.table(evaluation))
+    console.print(f"checkpoints, {SHEET} and figures are in {workdir}")
+    return evaluation
+
+
+def load_batches(config: ConfigDict, dataset: Dataset, start: int) -> Iterator[Batch]:
+    """The batches of the steps from `start` to the config's last."""
+    return train_batches(
+        dataset,
         batch_size=config.train.batch_size,
         canvas_size=config.data.canvas,
         slots=config.data.slots,
@@ -102,31 +130,7 @@ def train(
         stop_step=config.train.steps,
         workers=config.data.workers,
         difficult=config.data.difficult,
-    ):
-        state, metrics = step_fn(state, to_device(batch, rows))
-        step = progress.stepped(metrics)
-
-        evaluation = None
-        last = step == config.train.steps
-        evaluating = last or step % config.train.eval_every == 0
-        saving = evaluating or step % config.train.checkpoint_every == 0
-        if evaluating or saving:
-            progress.check()
-        if evaluating:
-            evaluation = evaluate(config, predict, state.variables, eval_data, mesh)
-            progress.evaluated(evaluation)
-        if saving:
-            checkpoints.save(state, meta, evaluation.result.mean_ap if evaluation else None)
-            progress.pause()
-
-    if evaluation is None:  # every step was done before
-        evaluation = evaluate(config, predict, state.variables, eval_data, mesh)
-    checkpoints.close()
-    log.close()
-    write_image(workdir / SHEET, report.picture_sheet(evaluation))
-    console.print(report.table(evaluation))
-    console.print(f"checkpoints, {SHEET} and figures are in {workdir}")
-    return evaluation
+    )
 
 
 def load_splits(config: ConfigDict) -> tuple[Dataset, Dataset]:

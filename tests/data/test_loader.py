@@ -63,6 +63,7 @@ def test_a_batch_holds_each_picture_and_its_objects(dataset: Dataset):
         "image": ((7, CANVAS, CANVAS, 3), "uint8"),
         "size": ((7, 2), "int32"),
         "original_size": ((7, 2), "int32"),
+        "image_id": ((7,), "int64"),
         "boxes": ((7, 4, 4), "float32"),
         "labels": ((7, 4), "int32"),
         "difficult": ((7, 4), "bool"),

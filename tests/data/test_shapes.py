@@ -71,7 +71,7 @@ def test_the_mix(drawn):
     assert np.bincount(labels, minlength=7)[1:].min() > len(labels) / 6 * 0.7
     boxes = np.concatenate([picture.boxes for picture in drawn])
     longest = (boxes[:, 2:] - boxes[:, :2]).max(1)
-    assert np.mean(longest < 24) > 0.2 and np.mean(longest > 60) > 0.15 and longest.max() < 114
+    assert np.mean(longest < 32) > 0.2 and np.mean(longest > 60) > 0.15 and longest.max() < 114
 
 
 def test_colour_says_nothing_about_the_class(drawn):
@@ -121,7 +121,7 @@ def test_stored_as_drawn(small_shapes):
                 atol=1e-4,
             )
             np.testing.assert_array_equal(example["labels"], picture.labels)
-            np.testing.assert_array_equal(example["difficult"], picture.visible < 0.4)
+            np.testing.assert_array_equal(example["difficult"], picture.visible < 0.5)
             assert dataset.source.object_counts[number] == len(picture.labels)
             decoded = decode_image(example["image"], example["name"]).astype(float)
             assert np.abs(decoded - picture.image).mean() < 12

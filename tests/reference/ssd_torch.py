@@ -21,7 +21,7 @@ def _convolve(x, parameters, **options):
 def ssd(parameters, images: np.ndarray, num_classes: int, size: int):
     """(loc [B, P, 4], conf [B, P, C]) of images [B, size, size, 3] without batch norm."""
     backbone, extras, heads = (parameters[name] for name in ("backbone", "extras", "heads"))
-    x = torch.from_numpy(images).permute(0, 3, 1, 2)
+    x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
     for stage, layers in enumerate(VGG_LAYERS, start=1):
         for layer in range(1, layers + 1):
             x = F.relu(_convolve(x, backbone[f"conv{stage}_{layer}"]["conv"], padding=1))
