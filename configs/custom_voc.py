@@ -1,4 +1,4 @@
-"""One's own data in VOC's layout, straight from the files.
+r"""One's own data in VOC's layout, straight from the files.
 
     python train.py --config configs/custom_voc.py --config.data.root=DIR
 
@@ -6,11 +6,14 @@ DIR holds JPEGImages/, Annotations/*.xml and ImageSets/Main/train.txt and test.t
 --config.data.train=trainval --config.data.eval=val). The class names are gathered from the
 annotations, or given: --config.data.class_names="('cat', 'dog')".
 
-From random weights, so with batch norm. 20,000 steps of 32 images at full size are for a GPU; on a
-CPU a narrow network and few steps show that it learns:
+From random weights, so with batch norm. 20,000 steps of 32 images at full size are for a GPU, and
+no score is known of them. On a CPU a narrow network finds cells in BCCD (VOC layout, 292 images to
+train on) in 5 minutes, mAP .761 on its test split, by
 
-    python train.py --config configs/custom_voc.py --config.data.root=DIR \
-        --config.model.width=0.125 --config.model.size=200 --config.train.steps=300
+    python train.py --config configs/custom_voc.py --config.data.root=BCCD \
+        --config.data.train=trainval --config.model.width=0.125 --config.model.size=200 \
+        --config.train.batch_size=8 --config.train.steps=700 --config.optimizer.rate=0.005 \
+        --config.augment.expand_probability=0.0 --config.augment.photometric_probability=0.0
 """
 
 from ml_collections import ConfigDict
