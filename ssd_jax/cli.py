@@ -62,8 +62,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
 
 def one_line(fault: BaseException) -> str:
     """The message of a fault without line breaks; OSErrors name their file."""
-    text = str(fault).replace("\\n", " ").replace("\\", "")
-    return " ".join(text.split()) or type(fault).__name__
+    return " ".join(str(fault).split()) or type(fault).__name__
 
 
 def _parse(arguments: Sequence[str]) -> list[str]:
@@ -75,7 +74,9 @@ def _parse(arguments: Sequence[str]) -> list[str]:
         # ml_collections names a field without the path to it: show which flag was meant.
         fields = [argument.split("=")[0] for argument in arguments if "--config." in argument]
         meant = [field for field in fields if field.split(".")[-1] in str(fault)]
-        sys.exit(f"error: {' '.join([*meant, one_line(fault)])}")
+        # It also quotes its message, as KeyError does, which escapes what is in it.
+        message = one_line(fault).replace("\\n", " ").replace("\\", "")
+        sys.exit(f"error: {' '.join([*meant, message])}")
 
 
 class RateColumn(ProgressColumn):
