@@ -3,8 +3,9 @@
     python train.py --config configs/coco512.py --config.data.root=COCO
 
 COCO holds annotations/instances_train2017.json, annotations/instances_val2017.json, train2017/ and
-val2017/. 400,000 steps of 32 images. Published: AP 28.8, from a VGG16 pretrained on ImageNet. This
-recipe starts from random weights as yet, so expect less; and evaluation prints AP at IoU .5.
+val2017/. 400,000 steps of 32 images from a VGG16 pretrained on ImageNet, which it downloads
+(--config.init=FILE takes one that is there, docs/weights.md). Published: AP 28.8; evaluation prints
+AP at IoU .5.
 """
 
 from ml_collections import ConfigDict
