@@ -69,9 +69,10 @@ def base() -> ConfigDict:
     config.loss.min_negatives = 0  # mined in an image without objects; 0 as in the original
 
     config.optimizer = ConfigDict()
-    config.optimizer.kind = "sgd"  # 'sgd' or 'adamw'
+    config.optimizer.kind = "sgd"  # 'sgd', 'adamw' or 'muon'
     config.optimizer.rate = 1e-3
-    config.optimizer.momentum = 0.9  # AdamW's first beta
+    config.optimizer.momentum = 0.9  # SGD's and Muon's; AdamW's first beta
+    config.optimizer.adam_rate = 0.3  # 'muon': all but kernels learn by Adam at this multiple
     config.optimizer.weight_decay = 5e-4  # not on biases
     config.optimizer.bias_rate = 2.0  # biases learn at this multiple of the rate
     config.optimizer.warmup_steps = 500  # linear, from 0; not in the original

@@ -45,6 +45,8 @@ def match(
     """
     overlaps = pairwise_iou(boxes, center_to_corner(priors))  # 0 where a box has no area
     overlaps = jnp.where((labels > 0)[:, None], overlaps, -1)
+    # Compared for equality from here on: XLA must not compute them anew, rounded otherwise.
+    overlaps = jax.lax.optimization_barrier(overlaps)
     best_overlap, best_truth = _max_and_first(overlaps, axis=0)
 
     take_best_priors = {"greedy": _greedy_priors, "argmax": _best_priors}[bipartite]
