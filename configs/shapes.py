@@ -45,10 +45,10 @@ def get_config() -> ConfigDict:
     config.optimizer.schedule = "cosine"
 
     config.train.batch_size = 8
-    config.train.steps = 2600
+    config.train.steps = 2200
     config.train.log_every = 50
-    config.train.checkpoint_every = 650
-    config.train.eval_every = 1300
+    config.train.checkpoint_every = 550
+    config.train.eval_every = 1100
 
     config.evaluate.eleven_point = False
     config.evaluate.inclusive_pixels = False
