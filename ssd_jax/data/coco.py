@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
+from ssd_jax.data.archive_path import file_names, is_file, read_bytes
 from ssd_jax.data.example import box_areas
 from ssd_jax.data.file_source import FileSource
 from ssd_jax.data.images import stored_size
@@ -36,12 +37,21 @@ class CocoJson(FileSource):
       category_ids: COCO's id of label k is `category_ids[k - 1]`.
     """
 
-    def __init__(self, annotation_file: str | Path, image_folder: str | Path) -> None:
-        """Reads the annotations.
+    def __init__(
+        self,
+        annotation_file: str | Path,
+        image_folder: str | Path,
+        *,
+        part: Literal["all", "train", "test"] = "all",
+        fraction: float = 0.0,
+    ) -> None:
+        """Reads the annotations. Both arguments may lie in zips, as of `archive_path`.
 
         Args:
           annotation_file: JSON with `images`, `annotations` and `categories`.
           image_folder: Where the images' `file_name`s lie.
+          part: 'test' for the images that `hold_out` takes of the file's, 'train' for the others.
+          fraction: How much of the file is 'test'.
 
         Raises:
           FileNotFoundError: The file, the folder or an image is not there.
@@ -55,6 +65,13 @@ class CocoJson(FileSource):
         self.class_names = tuple(str(category["name"]) for _, category in categories)
         label_of = {number: k for k, number in enumerate(self.category_ids, start=1)}
         objects = _objects_by_image(content["annotations"], images, label_of, path)
+        if part != "all":
+            test = hold_out([image["file_name"] for image in images.values()], fraction)
+            images = {
+                number: image
+                for number, image in images.items()
+                if (image["file_name"] in test) == (part == "test")
+            }
         files = _image_paths(images, folder, path)
         odd = OddBoxes()
         boxes, labels, crowd, area, sizes = [], [], [], [], []
@@ -74,6 +91,24 @@ class CocoJson(FileSource):
         super().__init__(
             list(files.values()), list(images), boxes, labels, difficult, crowd, area, sizes
         )
+
+
+def hold_out(names: Sequence[str], fraction: float) -> set[str]:
+    """The images to test on: those of the smallest hashes, whatever the order they come in.
+
+    Args:
+      names: File names of all images.
+      fraction: How many of them, 0 to 1; at least one is taken and at least one is left.
+
+    Raises:
+      ValueError: The fraction is not between 0 and 1, or there are fewer than two images.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"data.fraction is {fraction}: it must be above 0 and below 1")
+    if len(names) < 2:
+        raise ValueError(f"{len(names)} images cannot be split into some to train and to test on")
+    count = min(max(1, round(fraction * len(names))), len(names) - 1)
+    return set(sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
 
 
 def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
@@ -109,10 +144,11 @@ def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
 
 
 def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
-    if not path.is_file():
+    if not is_file(path):
         raise FileNotFoundError(f"no annotation file {path}")
+    data = read_bytes(path)
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(data)
     except ValueError as error:
         raise ValueError(f"{path}: broken JSON ({error})") from None
     if not isinstance(content, dict) or any(entries not in content for entries in _REQUIRED):
@@ -154,13 +190,13 @@ def _objects_by_image(
 
 def _image_paths(images: dict[int, dict[str, Any]], folder: Path, path: Path) -> dict[int, Path]:
     """The file of each image; one listing of the folder spares a look-up for each."""
-    if not folder.is_dir():
+    there = file_names(folder)
+    if there is None:
         raise FileNotFoundError(f"no folder {folder} with the images of {path}")
-    there = set(os.listdir(folder))
     paths = {}
     for number, image in images.items():
         paths[number] = folder / image["file_name"]
-        if image["file_name"] not in there and not paths[number].is_file():
+        if image["file_name"] not in there and not is_file(paths[number]):
             raise FileNotFoundError(f"no image {paths[number]}, which {path} names (id {number})")
     return paths
 

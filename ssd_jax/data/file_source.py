@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 
+from ssd_jax.data.archive_path import read_bytes
 from ssd_jax.data.example import Example
 from ssd_jax.data.images import is_turned
 
@@ -32,7 +33,7 @@ class FileSource:
         """Joins the objects of all images.
 
         Args:
-          paths: Image files, one a row.
+          paths: Image files, one a row; those in zips as of `archive_path`.
           image_ids: The dataset's own numbers of the images.
           boxes: Relative corners of each image's objects.
           labels: Their classes, from 1.
@@ -58,7 +59,7 @@ class FileSource:
     def __getitem__(self, row: int) -> Example:
         objects = slice(self._starts[row], self._starts[row + 1])
         path = Path(self._paths[row])
-        image, annotated = path.read_bytes(), self._annotated_sizes[row]
+        image, annotated = read_bytes(path), self._annotated_sizes[row]
         return Example(
             image=image,
             turned=annotated is not None and is_turned(image, annotated),

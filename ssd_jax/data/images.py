@@ -10,6 +10,8 @@ import imagesize
 import numpy as np
 from jaxtyping import UInt8
 
+from ssd_jax.data.archive_path import read_bytes
+
 # What OpenCV says of a broken file goes to the error that names it, not to the terminal.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
@@ -106,10 +108,10 @@ def stored_size(path: Path) -> tuple[int, int]:
     Raises:
       ValueError: The file is no image.
     """
-    width, height = imagesize.get(path, exif_rotation=False)
-    if height <= 0 or width <= 0:
+    size = header_size(read_bytes(path))
+    if size is None:
         raise ValueError(f"image {path} cannot be read: replace the file, or take it out")
-    return height, width
+    return size
 
 
 def is_turned(data: bytes, annotated_size: tuple[int, int]) -> bool:
