@@ -17,14 +17,21 @@ def base() -> ConfigDict:
     config.seed = 0
 
     config.data = ConfigDict()
-    config.data.kind = "voc"  # 'shapes', 'voc' (TFDS), 'voc_folder' or 'coco'
+    config.data.kind = "voc"  # 'shapes', 'voc', 'voc_folder', 'coco', 'coco_json' or 'tfds'
     config.data.train = "2007_trainval+2012_trainval"  # splits, joined by '+'
     config.data.eval = "2007_test"
     config.data.data_dir = ""  # prepared datasets; '' is TFDS's own folder
     config.data.voc_root = ""  # 'voc': an unpacked VOCdevkit to prepare from
-    config.data.archives = ""  # 'voc': a folder with the official tars to prepare from
-    config.data.root = ""  # 'voc_folder' and 'coco': the dataset's folder
+    config.data.archives = ""  # 'voc' and 'coco': a folder with the official tars or zips
+    config.data.root = ""  # 'voc_folder', 'coco' and 'coco_json': the dataset's folder
     config.data.class_names = ()  # 'voc_folder': () gathers them from the annotations
+    config.data.annotations = ""  # 'coco_json': one JSON file in root; '' is a file a split
+    config.data.images = ""  # 'coco_json': the folder of the images in root; '' looks for it
+    config.data.fraction = 0.2  # 'coco_json': how much of `annotations` the split 'test' is
+    config.data.name = ""  # 'tfds': the dataset's name, such as 'kitti' or 'coco/2017'
+    config.data.image_feature = ""  # 'tfds': the features' names, such as 'image', 'objects/bbox'
+    config.data.boxes_feature = ""  # and 'objects/label'; '' finds them
+    config.data.labels_feature = ""
     config.data.difficult = "train"  # objects marked difficult: 'train' on them or 'drop' them
     config.data.canvas = 500  # pixels a side of the uint8 canvas that images travel on
     config.data.slots = 0  # objects an image can hold; 0 is as many as the fullest image has

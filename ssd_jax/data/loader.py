@@ -18,7 +18,7 @@ from absl import flags
 from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt8
 
 from ssd_jax.data.example import Dataset
-from ssd_jax.data.images import decode_image, shrink_to_fit
+from ssd_jax.data.images import decode_to_fit
 
 _MAX_THREADS = 8
 
@@ -29,7 +29,7 @@ class Batch(TypedDict):
     Attributes:
       image: RGB pictures at the top left of black canvases.
       size: (height, width) of each picture on its canvas, pixels.
-      original_size: (height, width) of each picture as it is in its file.
+      original_size: (height, width) of each picture before it was shrunk.
       boxes: Corners [xmin, ymin, xmax, ymax], relative to the picture; 0 where there is none.
       labels: Classes from 1; 0 where there is none.
       difficult: VOC's mark of objects outside the evaluation.
@@ -133,7 +133,7 @@ def count_slots(dataset: Dataset, slots: int) -> int:
     """Ground-truth slots that hold every image of a dataset.
 
     Args:
-      dataset: The dataset; difficult objects count too.
+      dataset: The dataset; difficult objects count too, crowds never do.
       slots: The number wanted; 0: as many as the fullest image holds, and at least 1.
 
     Returns:
@@ -197,15 +197,17 @@ def _load_batch(
         example = dataset.source[int(rows[i])]
         names[i] = example["name"]
         batch["image_id"][i] = example["image_id"]
-        picture = decode_image(
-            example["image"], f"{example['name']} of {dataset.name}, split {dataset.split}"
+        picture, original_size = decode_to_fit(
+            example["image"],
+            f"{example['name']} of {dataset.name}, split {dataset.split}",
+            canvas_size,
+            turned=example["turned"],
         )
-        fitting = shrink_to_fit(picture, canvas_size)
-        height, width = fitting.shape[:2]
-        batch["image"][i, :height, :width] = fitting
+        height, width = picture.shape[:2]
+        batch["image"][i, :height, :width] = picture
         batch["size"][i] = height, width
-        batch["original_size"][i] = picture.shape[:2]
-        kept = ~(example["difficult"] & drop_difficult)
+        batch["original_size"][i] = original_size
+        kept = ~(example["difficult"] & drop_difficult) & ~example["crowd"]
         objects = int(kept.sum())
         batch["boxes"][i, :objects] = example["boxes"][kept]
         batch["labels"][i, :objects] = example["labels"][kept]
