@@ -25,10 +25,18 @@ def base() -> ConfigDict:
     config.data.archives = ""  # 'voc': a folder with the official tars to prepare from
     config.data.root = ""  # 'voc_folder' and 'coco': the dataset's folder
     config.data.class_names = ()  # 'voc_folder': () gathers them from the annotations
-    config.data.difficult = "train"  # objects marked difficult: 'train' on them or 'drop' them
+    # What becomes of what is hard to learn from; see ssd_jax.data.policies.
+    config.data.difficult = "train"  # objects marked difficult: 'train', 'ignore' or 'drop'
+    config.data.crowd = "drop"  # regions of many objects: 'ignore' or 'drop'
+    config.data.background = "keep"  # images without objects: 'keep' (loss.min_negatives) or 'drop'
+    config.data.undecodable = "error"  # images: 'error' or 'skip'
+    config.data.overfull = (
+        "raise"  # more objects than slots: 'raise' the slots, 'drop' the smallest
+    )
     config.data.canvas = 500  # pixels a side of the uint8 canvas that images travel on
     config.data.slots = 0  # objects an image can hold; 0 is as many as the fullest image has
     config.data.workers = 0  # processes that read and decode; 0 is threads of this one
+    config.data.cache = "none"  # decoded images kept: 'none', on the 'host' or on the 'device'
 
     config.model = ConfigDict()
     config.model.size = 300  # pixels a side of the network's input

@@ -13,6 +13,7 @@ from jaxtyping import Float32, Int32
 
 from ssd_jax.data.example import Example, box_areas
 from ssd_jax.data.images import header_size
+from ssd_jax.data.objects import Objects
 
 
 def corners(boxes: Sequence[Float32[np.ndarray, " 4"]]) -> Float32[np.ndarray, "n 4"]:
@@ -69,11 +70,28 @@ class TfdsSource:
         """Returns the file name of a row."""
         return _text(self._records[row]["image/filename"])
 
-    @functools.cached_property
+    @property
     def object_counts(self) -> Int32[np.ndarray, " rows"]:
-        """Number of annotated objects of each row (reads every record once, decodes none)."""
-        counts = [len(record["objects"]["label"]) for record in self._records]
-        return np.array(counts, np.int32)
+        """Number of objects of each row but crowds."""
+        return self.objects.count(~self.objects.crowd)
+
+    @functools.cached_property
+    def objects(self) -> Objects:
+        """The objects of all rows (reads every record once, decodes none)."""
+        boxes, labels, difficult = [], [], []
+        for record in self._records:
+            of_image = record["objects"]
+            boxes.append(corners(of_image["bbox"]))
+            labels.append(np.asarray(of_image["label"], np.int32) + 1)
+            difficult.append(np.asarray(of_image["is_difficult"], np.bool_))
+        starts = np.cumsum([0] + [len(of_image) for of_image in labels])
+        return Objects(
+            starts=starts,
+            boxes=np.concatenate([np.zeros((0, 4), np.float32), *boxes]),
+            labels=np.concatenate([np.zeros(0, np.int32), *labels]),
+            difficult=np.concatenate([np.zeros(0, np.bool_), *difficult]),
+            crowd=np.zeros(starts[-1], np.bool_),
+        )
 
     @functools.cached_property
     def _records(self) -> Sequence[Mapping[str, Any]]:
