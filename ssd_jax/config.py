@@ -48,6 +48,7 @@ def base() -> ConfigDict:
     config.priors = ConfigDict()
     config.priors.preset = "voc"  # 'voc' or 'coco' sizes; for sizes but 300 and 512 a general rule
     config.priors.sizes = ()  # pixels, one more than feature maps; () is the preset's own
+    config.priors.aspect_ratios = ()  # a tuple for each feature map; () is the preset's own
     config.priors.clip = "none"  # 'none' (Caffe), 'center_form' (ssd.pytorch), 'size' (torchvision)
     config.priors.variances = (0.1, 0.2)
 
