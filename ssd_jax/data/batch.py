@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32, Int64, Shaped, UInt8
 
 from ssd_jax.data.example import Dataset, Example
-from ssd_jax.data.images import decode_image, shrink_to_fit
+from ssd_jax.data.images import decode_to_fit
 from ssd_jax.data.policies import Policies, fill_order, training_labels
 
 
@@ -19,7 +19,7 @@ class Batch(TypedDict):
     Attributes:
       image: RGB pictures at the top left of black canvases; on the device where it is the cache.
       size: (height, width) of each picture on its canvas, pixels.
-      original_size: (height, width) of each picture as it is in its file.
+      original_size: (height, width) of each picture before it was shrunk.
       boxes: Corners [xmin, ymin, xmax, ymax], relative to the picture; 0 where there is none.
       labels: Classes from 1; 0 where there is none; -1 an object that training ignores.
       difficult: VOC's mark of objects outside the evaluation.
@@ -93,14 +93,25 @@ def load_batch(
             row = int(rows[(place + ahead) % len(rows)])
             example = dataset.source[row]
             try:
-                picture = _decode(example, dataset)
+                picture, original_size = decode_to_fit(
+                    example["image"],
+                    f"{example['name']} of {dataset.name}, split {dataset.split}",
+                    canvas_size,
+                    turned=example["turned"],
+                )
             except ValueError:
                 if policies.undecodable == "error":
                     raise
                 batch["skipped"][i] = rows[place]
             else:
-                _set_row(batch, int(i), row, example, picture, policies)
+                height, width = picture.shape[:2]
+                batch["image"][i, :height, :width] = picture
+                batch["size"][i] = height, width
+                batch["original_size"][i] = original_size
+                batch["index"][i] = row
+                batch["image_id"][i] = example["image_id"]
                 names[i] = example["name"]
+                _set_objects(batch, int(i), example, policies)
                 break
         else:
             if replace_skipped:
@@ -111,30 +122,10 @@ def load_batch(
     return batch
 
 
-def _decode(example: Example, dataset: Dataset) -> UInt8[np.ndarray, "H W 3"]:
-    return decode_image(
-        example["image"], f"{example['name']} of {dataset.name}, split {dataset.split}"
-    )
-
-
-def _set_row(
-    batch: Batch,
-    i: int,
-    row: int,
-    example: Example,
-    picture: UInt8[np.ndarray, "H W 3"],
-    policies: Policies,
-) -> None:
-    canvas_size, slots = batch["image"].shape[1], batch["labels"].shape[1]
-    fitting = shrink_to_fit(picture, canvas_size)
-    height, width = fitting.shape[:2]
-    batch["image"][i, :height, :width] = fitting
-    batch["size"][i] = height, width
-    batch["original_size"][i] = picture.shape[:2]
+def _set_objects(batch: Batch, i: int, example: Example, policies: Policies) -> None:
+    """Fills the slots of a row with the objects that the policies leave."""
     labels = training_labels(example["labels"], example["difficult"], example["crowd"], policies)
-    kept = fill_order(labels, example["boxes"], slots)
+    kept = fill_order(labels, example["boxes"], batch["labels"].shape[1])
     batch["boxes"][i, : len(kept)] = example["boxes"][kept]
     batch["labels"][i, : len(kept)] = labels[kept]
     batch["difficult"][i, : len(kept)] = example["difficult"][kept]
-    batch["index"][i] = row
-    batch["image_id"][i] = example["image_id"]

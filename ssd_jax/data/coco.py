@@ -57,10 +57,11 @@ class CocoJson(FileSource):
         objects = _objects_by_image(content["annotations"], images, label_of, path)
         files = _image_paths(images, folder, path)
         odd = OddBoxes()
-        boxes, labels, crowd, area = [], [], [], []
+        boxes, labels, crowd, area, sizes = [], [], [], [], []
         for number, image in images.items():
             of_image = objects[number]
-            size = _size(image) or stored_size(files[number])
+            sizes.append(_size(image))
+            size = sizes[-1] or stored_size(files[number])
             pixels = _corners(of_image, path)
             relative, kept = odd.relative(pixels, size, files[number].name)
             of_classes = np.array([label_of[o["category_id"]] for o in of_image], np.int32)
@@ -70,7 +71,9 @@ class CocoJson(FileSource):
             area.append(_areas(of_image, box_areas(relative, size), path)[kept])
         odd.report(str(path))
         difficult = [np.zeros(len(of_image), np.bool_) for of_image in labels]
-        super().__init__(list(files.values()), list(images), boxes, labels, difficult, crowd, area)
+        super().__init__(
+            list(files.values()), list(images), boxes, labels, difficult, crowd, area, sizes
+        )
 
 
 def find_split(root: str | Path, split: str) -> tuple[Path, Path]:

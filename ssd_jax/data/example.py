@@ -18,6 +18,7 @@ class Example(TypedDict):
 
     Attributes:
       image: The encoded file (JPEG, PNG, ...).
+      turned: The boxes are of the picture turned as its EXIF says, not of the stored pixels.
       name: The file's name, for messages and result files.
       image_id: The dataset's own number of the image (COCO's id; elsewhere the row).
       boxes: Corners [xmin, ymin, xmax, ymax], relative to the image (0..1).
@@ -28,6 +29,7 @@ class Example(TypedDict):
     """
 
     image: bytes
+    turned: bool
     name: str
     image_id: int
     boxes: Float32[np.ndarray, "n 4"]

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 
 from ssd_jax.data.example import Example
+from ssd_jax.data.images import is_turned
 from ssd_jax.data.objects import Objects
 
 
@@ -27,6 +28,7 @@ class FileSource:
         difficult: Sequence[Bool[np.ndarray, " _"]],
         crowd: Sequence[Bool[np.ndarray, " _"]],
         area: Sequence[Float32[np.ndarray, " _"]],
+        annotated_sizes: Sequence[tuple[int, int] | None] = (),
     ) -> None:
         """Joins the objects of all images.
 
@@ -38,8 +40,11 @@ class FileSource:
           difficult: VOC's mark of objects outside the evaluation.
           crowd: COCO's mark of regions of many objects.
           area: Pixels^2 of each object.
+          annotated_sizes: (height, width) of each image as its annotation states it, None where it
+            does not; () where none does. They tell pictures that were annotated as EXIF turns them.
         """
         self._paths = [str(path) for path in paths]
+        self._annotated_sizes = list(annotated_sizes) or [None] * len(paths)
         self._image_ids: Int64[np.ndarray, " rows"] = np.array(image_ids, np.int64)
         self._starts = np.cumsum([0] + [len(of_image) for of_image in labels])
         self._boxes = np.concatenate([np.zeros((0, 4), np.float32), *boxes])
@@ -54,8 +59,10 @@ class FileSource:
     def __getitem__(self, row: int) -> Example:
         objects = slice(self._starts[row], self._starts[row + 1])
         path = Path(self._paths[row])
+        image, annotated = path.read_bytes(), self._annotated_sizes[row]
         return Example(
-            image=path.read_bytes(),
+            image=image,
+            turned=annotated is not None and is_turned(image, annotated),
             name=path.name,
             image_id=int(self._image_ids[row]),
             boxes=self._boxes[objects],

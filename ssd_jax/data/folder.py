@@ -52,7 +52,7 @@ class VocFolder(FileSource):
         self.class_names = tuple(class_names or _all_classes(root, annotations))
         label_of = {name: k for k, name in enumerate(self.class_names, start=1)}
         odd = OddBoxes()
-        paths, boxes, labels, difficult, area = [], [], [], [], []
+        paths, boxes, labels, difficult, area, sizes = [], [], [], [], [], []
         for name in names:
             path, annotation, xml = files.get(name), annotations[name], _xml(root, name)
             if path is None:
@@ -64,13 +64,14 @@ class VocFolder(FileSource):
             of_image, kept = odd.relative(annotation.boxes, size, xml.name)
             classes = [_label(o.name, label_of, xml) for o in annotation.objects]
             paths.append(path)
+            sizes.append(annotation.size)
             boxes.append(of_image[kept])
             labels.append(np.array(classes, np.int32)[kept])
             difficult.append(np.array([o.difficult for o in annotation.objects], np.bool_)[kept])
             area.append(box_areas(of_image[kept], size))
         odd.report(f"{root}, split {split!r}")
         crowd = [np.zeros(len(of_image), np.bool_) for of_image in labels]
-        super().__init__(paths, range(len(paths)), boxes, labels, difficult, crowd, area)
+        super().__init__(paths, range(len(paths)), boxes, labels, difficult, crowd, area, sizes)
 
 
 def split_names(root: Path, split: str) -> list[str]:

@@ -57,6 +57,7 @@ class TfdsSource:
         size = header_size(record["image"]) or (0, 0)
         return Example(
             image=record["image"],
+            turned=False,  # TFDS's own decoder does not turn either
             name=_text(record["image/filename"]),
             image_id=row,
             boxes=boxes,

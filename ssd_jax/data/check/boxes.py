@@ -75,9 +75,7 @@ def _odd_boxes(entry: Entry, size: Size, split: str) -> list[Problem]:
     return problems
 
 
-def _clipped(
-    entry: Entry, size: Size
-) -> tuple[Float64[np.ndarray, "m 4"], Bool[np.ndarray, " n"]]:
+def _clipped(entry: Entry, size: Size) -> tuple[Float64[np.ndarray, "m 4"], Bool[np.ndarray, " n"]]:
     """Relative corners of the boxes that have an area within the image, and which those are."""
     height, width = size
     relative = np.clip(entry.boxes / np.array([width, height, width, height], np.float64), 0, 1)

@@ -28,7 +28,9 @@ def list_coco(root: str, split: str) -> Listing:
     except ValueError as error:
         raise ValueError(f"{path}: broken JSON ({error})") from None
     if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= set(content):
-        raise ValueError(f"{path}: not COCO's instances: it lacks images, annotations or categories")
+        raise ValueError(
+            f"{path}: not COCO's instances: it lacks images, annotations or categories"
+        )
     categories = {c.get("id"): str(c.get("name")) for c in content["categories"]}
     problems: list[Problem] = []
     objects = _objects(content, categories, path, split, problems)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ssd_jax.data.check.listing import Entry, Listing
 from ssd_jax.data.check.problem import Problem
-from ssd_jax.data.images import decode_image, header_size
+from ssd_jax.data.images import decode_image, header_size, is_turned
 
 Size = tuple[int, int]
 
@@ -20,7 +20,8 @@ class Inspection:
     """What was found of one image.
 
     Attributes:
-      size: (height, width) in pixels of the stored image; None where it cannot be known.
+      size: (height, width) in pixels of the image, turned as EXIF says if the annotation is; None
+        where it cannot be known.
       digest: SHA-256 of the file; '' where it was not read.
       fault: (kind of problem, text), or None.
     """
@@ -74,7 +75,9 @@ def image_problems(listing: Listing, inspections: Sequence[Inspection]) -> list[
     return problems
 
 
-def copies(listings: Sequence[Listing], inspections: Sequence[Sequence[Inspection]]) -> list[Problem]:
+def copies(
+    listings: Sequence[Listing], inspections: Sequence[Sequence[Inspection]]
+) -> list[Problem]:
     """Images of the same content, across the splits and within each."""
     first: dict[str, tuple[str, str]] = {}
     problems = []
@@ -99,7 +102,8 @@ def _inspect(entry: Entry) -> Inspection:
         return Inspection(None, fault=("no image", error.strerror or "cannot be read"))
     digest = hashlib.sha256(data).hexdigest()
     try:
-        height, width = decode_image(data, entry.file).shape[:2]
+        turned = entry.size is not None and is_turned(data, entry.size)
+        height, width = decode_image(data, entry.file, turned=turned).shape[:2]
     except ValueError:
         return Inspection(None, digest, ("undecodable image", f"{len(data)} bytes: replace it"))
     return Inspection((height, width), digest)

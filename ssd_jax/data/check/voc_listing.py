@@ -56,7 +56,7 @@ def _list(
     root: Path, lists: list[str], split: str, class_names: tuple[str, ...]
 ) -> tuple[list[Entry], list[Problem]]:
     problems: list[Problem] = []
-    names = []
+    names: dict[str, None] = {}
     for part in lists:
         path = root / "ImageSets" / "Main" / f"{part}.txt"
         if not path.is_file():
@@ -67,8 +67,7 @@ def _list(
             if name := _without_suffix(line.strip()):
                 if name in names:
                     problems.append(Problem(split, str(path), "listed twice", repr(name)))
-                else:
-                    names.append(name)
+                names[name] = None
     images = _images(root / "JPEGImages")
     entries = []
     for name in names:
@@ -124,9 +123,7 @@ def _entry(
     return entry, problems
 
 
-def _known(
-    annotation: VocAnnotation, class_names: tuple[str, ...]
-) -> tuple[list[str], np.ndarray]:
+def _known(annotation: VocAnnotation, class_names: tuple[str, ...]) -> tuple[list[str], np.ndarray]:
     """The objects' classes, and which of them are known."""
     names = [o.name for o in annotation.objects]
     if class_names is CLASS_NAMES:  # the official ones are read whatever their case
