@@ -151,7 +151,9 @@ def _with_sizes(spec: PriorSpec, sizes: list[float]) -> PriorSpec:
 
 
 def _rounded(spec: PriorSpec) -> PriorSpec:
-    ratios = tuple(tuple(round(ratio, 2) for ratio in of_level) for of_level in spec.aspect_ratios)
+    ratios = tuple(
+        tuple(sorted(round(ratio, 2) for ratio in of_level)) for of_level in spec.aspect_ratios
+    )
     sizes = [round(float(size), 1) for size in _sizes(spec)]
     return dataclasses.replace(_with_sizes(spec, sizes), aspect_ratios=ratios)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Iterable
+from typing import NamedTuple, TypedDict
 
 import jax
 import numpy as np
@@ -87,39 +88,52 @@ def load_batch(
     positions = positions[share]
     batch = empty_batch(len(positions), canvas_size, slots)
     names = batch["name"].tolist()
-    for i in np.flatnonzero(positions < len(rows)):
+    for i in np.flatnonzero(positions < len(rows)).tolist():
         place = int(positions[i])
-        for ahead in range(len(rows) if replace_skipped else 1):
-            row = int(rows[(place + ahead) % len(rows)])
-            example = dataset.source[row]
-            try:
-                picture, original_size = decode_to_fit(
-                    example["image"],
-                    f"{example['name']} of {dataset.name}, split {dataset.split}",
-                    canvas_size,
-                    turned=example["turned"],
-                )
-            except ValueError:
-                if policies.undecodable == "error":
-                    raise
-                batch["skipped"][i] = rows[place]
-            else:
-                height, width = picture.shape[:2]
-                batch["image"][i, :height, :width] = picture
-                batch["size"][i] = height, width
-                batch["original_size"][i] = original_size
-                batch["index"][i] = row
-                batch["image_id"][i] = example["image_id"]
-                names[i] = example["name"]
-                _set_objects(batch, int(i), example, policies)
-                break
-        else:
-            if replace_skipped:
-                raise ValueError(
-                    f"no image of {dataset.name}, split {dataset.split!r}, can be decoded"
-                )
+        ahead = len(rows) if replace_skipped else 1
+        candidates = (int(rows[(place + k) % len(rows)]) for k in range(ahead))
+        found = _first_decodable(candidates, dataset, canvas_size, policies)
+        if found is None and replace_skipped:
+            raise ValueError(f"no image of {dataset.name}, split {dataset.split!r}, can be decoded")
+        if found is None or found.row != rows[place]:
+            batch["skipped"][i] = rows[place]
+        if found is not None:
+            height, width = found.picture.shape[:2]
+            batch["image"][i, :height, :width] = found.picture
+            batch["size"][i] = height, width
+            batch["original_size"][i] = found.original_size
+            batch["index"][i] = found.row
+            batch["image_id"][i] = found.example["image_id"]
+            names[i] = found.example["name"]
+            _set_objects(batch, i, found.example, policies)
     batch["name"] = np.array(names)
     return batch
+
+
+class _Decoded(NamedTuple):
+    row: int
+    example: Example
+    picture: UInt8[np.ndarray, "h w 3"]
+    original_size: tuple[int, int]
+
+
+def _first_decodable(
+    candidates: Iterable[int], dataset: Dataset, canvas_size: int, policies: Policies
+) -> _Decoded | None:
+    """The first of some rows whose image can be decoded; None if there is none."""
+    for row in candidates:
+        example = dataset.source[row]
+        name = f"{example['name']} of {dataset.name}, split {dataset.split}"
+        try:
+            picture, size = decode_to_fit(
+                example["image"], name, canvas_size, turned=example["turned"]
+            )
+        except ValueError:
+            if policies.undecodable == "error":
+                raise
+        else:
+            return _Decoded(row, example, picture, size)
+    return None
 
 
 def _set_objects(batch: Batch, i: int, example: Example, policies: Policies) -> None:

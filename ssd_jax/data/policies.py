@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32, Int64
 
 from ssd_jax.data.example import Dataset
+from ssd_jax.data.objects import Objects
 
 IGNORED = -1
 """The label of an object that is neither trained on nor background (see `ssd_jax.matching`)."""
@@ -122,9 +123,18 @@ def plan(dataset: Dataset, policies: Policies, slots: int) -> Plan:
         raise ValueError(
             f"split {dataset.split!r} of {dataset.name} is empty: choose another split"
         )
-    objects = dataset.source.objects
+    planned = plan_objects(dataset.source.objects, policies, slots)
+    if len(planned.rows) == 0:
+        raise ValueError(
+            f"split {dataset.split!r} of {dataset.name} has no image to train on: "
+            "choose another split, or set data.background to 'keep'"
+        )
+    return planned
+
+
+def plan_objects(objects: Objects, policies: Policies, slots: int) -> Plan:
+    """What `plan` does, without its errors."""
     labels = training_labels(objects.labels, objects.difficult, objects.crowd, policies)
-    trained = objects.count(labels > 0)
     lines = []
     for what, marked, policy in (
         ("difficult objects", objects.difficult & ~objects.crowd, policies.difficult),
@@ -132,31 +142,22 @@ def plan(dataset: Dataset, policies: Policies, slots: int) -> Plan:
     ):
         if marked.any():
             lines.append(f"{int(marked.sum())} {what}: {_DONE[policy]} (data.{what.split()[0]})")
-    empty = trained == 0
+    empty = objects.count(labels > 0) == 0
     if empty.any():
         done = _DONE[policies.background]
         lines.append(f"{int(empty.sum())} images without an object: {done} (data.background)")
-    rows = np.arange(len(dataset)) if policies.background == "keep" else np.flatnonzero(~empty)
-    if len(rows) == 0:
-        raise ValueError(
-            f"split {dataset.split!r} of {dataset.name} has no image to train on: "
-            "choose another split, or set data.background to 'keep'"
-        )
+    rows = np.flatnonzero(~empty | (policies.background == "keep"))
     counts = objects.count(labels != 0)[rows]
-    fullest = max(1, int(counts.max()))
+    fullest = int(counts.max(initial=1))
+    if slots and fullest > slots and policies.overfull == "drop":
+        lines.append(
+            f"{int(np.maximum(counts - slots, 0).sum())} objects dropped, the smallest of "
+            f"{int(np.sum(counts > slots))} images of more than {slots} (data.overfull)"
+        )
+        return Plan(rows, slots, tuple(lines))
     if slots and fullest > slots:
-        name = dataset.source.name(int(rows[np.argmax(counts)]))
-        if policies.overfull == "raise":
-            lines.append(f"{slots} slots raised to {fullest}, for {name} (data.overfull)")
-        else:
-            left_out = int(np.maximum(counts - slots, 0).sum())
-            lines.append(
-                f"{left_out} objects dropped, the smallest of {int((counts > slots).sum())} images "
-                f"of more than {slots} (data.overfull)"
-            )
-    if slots == 0 or (policies.overfull == "raise" and fullest > slots):
-        slots = fullest
-    return Plan(rows, slots, tuple(lines))
+        lines.append(f"{slots} slots raised to {fullest}, for the fullest image (data.overfull)")
+    return Plan(rows, max(slots, fullest), tuple(lines))
 
 
 _DONE = {"train": "trained on", "ignore": "ignored", "drop": "dropped", "keep": "kept"}

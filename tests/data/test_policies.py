@@ -99,7 +99,7 @@ def test_slots_are_raised_or_the_smallest_objects_dropped():
     many = dataset_of([[1], [1, 2, 1]], [[0], [0, 0, 0]], [[0], [0, 0, 0]])
     raised = plan(many, Policies(), 2)
     assert raised.slots == 3
-    assert raised.lines == ("2 slots raised to 3, for 1.png (data.overfull)",)
+    assert raised.lines == ("2 slots raised to 3, for the fullest image (data.overfull)",)
     dropped = plan(many, Policies(overfull="drop"), 2)
     assert dropped.slots == 2
     assert dropped.lines == (

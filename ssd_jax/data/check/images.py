@@ -32,21 +32,21 @@ class Inspection:
 
 
 def inspect_images(
-    listing: Listing, *, skips_undecodable: bool, progress: Callable[[int], None]
+    listing: Listing, *, skips_undecodable: bool, progress: Callable[[], None]
 ) -> list[Inspection]:
     """Reads and decodes every image of a split, in threads.
 
     Args:
       listing: The split.
       skips_undecodable: The policy: such images stop no run then.
-      progress: Called with 1 after every image.
+      progress: Called after every image.
     """
 
     def inspect(entry: Entry) -> Inspection:
         found = _inspect(entry)
         if skips_undecodable and found.fault and found.fault[0] == "undecodable image":
             found = Inspection(None, found.digest, ("skipped image", found.fault[1]))
-        progress(1)
+        progress()
         return found
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

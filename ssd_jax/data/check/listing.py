@@ -6,6 +6,7 @@ the rest is read on.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from jaxtyping import Bool, Float64
 
 from ssd_jax.data import load_dataset
 from ssd_jax.data.check.problem import Problem
-from ssd_jax.data.example import Dataset
+from ssd_jax.data.example import Dataset, Source
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def list_dataset(dataset: Dataset) -> Listing:
             Entry(
                 file=source.name(row),
                 annotation=source.name(row),
-                read=lambda row=row: source[row]["image"],
+                read=functools.partial(_read, source, row),
                 size=None,
                 boxes=objects.boxes[own].astype(np.float64),
                 relative=True,
@@ -105,3 +106,7 @@ def list_dataset(dataset: Dataset) -> Listing:
             )
         )
     return Listing(dataset.split, tuple(entries), (), dataset.class_names)
+
+
+def _read(source: Source, row: int) -> bytes:
+    return source[row]["image"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,7 +73,7 @@ def bucket_names(spec: PriorSpec) -> list[str]:
     pixels = [round(side * np.sqrt(spec.image_size[0] * spec.image_size[1])) for side in SIDES]
     return [
         f"<{pixels[0]}",
-        *(f"{low}-{high}" for low, high in zip(pixels[:-1], pixels[1:], strict=True)),
+        *(f"{low}-{high}" for low, high in itertools.pairwise(pixels)),
         f">{pixels[-1]}",
     ]
 
