@@ -24,7 +24,7 @@ class Series:
     """Values of one kind, drawn in one colour; NaN draws nothing."""
 
     name: str
-    values: Sequence[float]
+    values: Sequence[float | int]
 
 
 def bars(
@@ -34,6 +34,7 @@ def bars(
     *,
     size: tuple[int, int],
     form: str = "{:,.0f}",
+    palette: Sequence[Color] = PALETTE,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Horizontal bars, a group for each label, with their values written behind them.
 
@@ -43,9 +44,10 @@ def bars(
         series: bars of each group, in this order.
         size: (height, width) in pixels.
         form: how values are written.
+        palette: a colour for each of the series.
     """
     image = _sheet(title, size)
-    top = _legend(image, series)
+    top = _legend(image, [one.name for one in series], palette)
     height, width = size
     room = height - top - _PAD
     thick = max(_TEXT + 1, min(22, room // max(1, len(labels) * len(series)) - 3))
@@ -65,7 +67,7 @@ def bars(
             if value != value:
                 continue
             low, end = y + k * thick, left + round(reach * value / largest)
-            image[low : low + thick - 1, left : end + 1] = PALETTE[k]
+            image[low : low + thick - 1, left:end] = palette[k]
             draw_text(image, form.format(value), (end + 6, low + thick - 3), INK, _TEXT)
     return image
 
@@ -88,7 +90,7 @@ def points(
         size: (height, width) in pixels.
     """
     image = _sheet(title, size)
-    top = _legend(image, [Series(name, ()) for name, _ in clouds])
+    top = _legend(image, [name for name, _ in clouds], PALETTE)
     height, width = size
     left, bottom = _PAD + 40, height - _PAD - 26
     span = np.array([width - left - _PAD, bottom - top])
@@ -98,7 +100,7 @@ def points(
         return np.rint([left, bottom] + share * span * [1, -1]).astype(int)
 
     for tick in _ticks(limit):
-        x, y = place(np.array([[tick, tick]]))[0]
+        x, y = place(np.array([[tick, tick]]))[0].tolist()
         image[top:bottom, x] = FAINT
         image[y, left : width - _PAD] = FAINT
         draw_text(image, f"{tick:g}", (x - 6, bottom + _TEXT + 3), INK, _TEXT)
@@ -125,13 +127,15 @@ def _sheet(title: str, size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
     return image
 
 
-def _legend(image: UInt8[np.ndarray, "H W 3"], series: Sequence[Series]) -> int:
+def _legend(
+    image: UInt8[np.ndarray, "H W 3"], names: Sequence[str], palette: Sequence[Color]
+) -> int:
     """Names of the series under the title, if there are several; the row where a chart begins."""
     y, x = _PAD + _TITLE + 22, _PAD
-    if len(series) < 2:
+    if len(names) < 2:
         return y
-    for k, one in enumerate(series):
-        image[y - 10 : y, x : x + 10] = PALETTE[k]
-        draw_text(image, one.name, (x + 15, y), INK, _TEXT)
-        x += 30 + text_width(one.name, _TEXT)
+    for name, color in zip(names, palette, strict=False):
+        image[y - 10 : y, x : x + 10] = color
+        draw_text(image, name, (x + 15, y), INK, _TEXT)
+        x += 30 + text_width(name, _TEXT)
     return y + 20

@@ -13,8 +13,11 @@ from rich.console import Console
 from ssd_jax import config as config_lib
 from ssd_jax.cli import progress_bar
 from ssd_jax.data import Batch, Dataset, Policies, load_dataset, train_batches
+from ssd_jax.data.check.summary import forebodings
+from ssd_jax.data.policies import plan
 from ssd_jax.evaluation import report
 from ssd_jax.evaluation.evaluator import Evaluation, compile_predict, evaluate
+from ssd_jax.priors import PriorSpec
 from ssd_jax.recipe import build_model, build_predict
 from ssd_jax.sharding import make_mesh, shardings
 from ssd_jax.training import checkpoints as checkpoint_lib
@@ -71,6 +74,7 @@ def train(
     )
     meta = Meta(config, train_data.class_names)
     model = build_model(config, train_data.class_names)
+    look_over(config, train_data, eval_data, model.priors, console)
     optimizer = build_optimizer(config)
     step_fn = compile_train_step(build_train_step(config, model, optimizer), mesh)
     predict = compile_predict(build_predict(config, model), mesh)
@@ -117,6 +121,27 @@ def train(
     console.print(report.table(evaluation))
     console.print(f"checkpoints, {SHEET} and figures are in {workdir}")
     return evaluation
+
+
+def look_over(
+    config: ConfigDict, train_data: Dataset, eval_data: Dataset, spec: PriorSpec, console: Console
+) -> None:
+    """Says what the policies do to the training split, and what the run may suffer from.
+
+    The quick part of `python -m ssd_jax.data.check`: no image is decoded.
+    """
+    planned = plan(train_data, Policies.from_settings(config.data), config.data.slots)
+    for line in planned.lines:
+        console.print(line, highlight=False, markup=False)
+    if config.loss.min_negatives:
+        console.print(
+            f"{config.loss.min_negatives} hardest priors at least of every image teach the "
+            "background (loss.min_negatives)",
+            highlight=False,
+        )
+    train_objects, eval_objects = train_data.source.objects, eval_data.source.objects
+    for line in forebodings(train_objects, eval_objects, train_data.class_names, spec):
+        console.print(f"warning: {line}", highlight=False, markup=False)
 
 
 def load_batches(

@@ -175,9 +175,9 @@ def _print_consequences(
     train = splits[0].objects
     planned = plan_objects(train, Policies.from_settings(config.data), config.data.slots)
     for line in planned.lines:
-        console.print(f"policy: {line}", highlight=False)
+        console.print(f"policy: {line}", highlight=False, markup=False)
     for line in forebodings(train, splits[-1].objects, class_names, spec):
-        console.print(f"[yellow]warning[/]: {line}", highlight=False)
+        console.print(f"warning: {line}", highlight=False, markup=False)
 
 
 def _examples(

@@ -7,18 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import UInt8
 
-from ssd_jax.charts import Series, bars, points
+from ssd_jax.charts import INK, PALETTE, PAPER, Series, bars, points
 from ssd_jax.data.check.listing import Entry
 from ssd_jax.data.check.report import Split
 from ssd_jax.data.check.summary import PriorFit, bucket_names, class_counts
 from ssd_jax.data.images import decode_image, is_turned
 from ssd_jax.priors import PriorSpec, cell_shapes
-from ssd_jax.visualize import contact_sheet, draw_boxes
+from ssd_jax.visualize import contact_sheet, draw_boxes, draw_text
 
 _PANEL = (420, 620)
 _COLUMNS = 4
 _POINTS = 4000
-_MOST_OBJECTS_BARS = 12
+_MOST_OBJECTS_BARS = 9
+_CAPTION = "images with problems, then those with the objects that the priors fit worst"
 
 
 def draw(
@@ -54,7 +55,9 @@ def draw(
     width = charts.shape[1] // _COLUMNS
     sheet = contact_sheet(drawn, columns=_COLUMNS, cell=(width * 3 // 4, width))
     margin = np.full((sheet.shape[0], charts.shape[1] - sheet.shape[1], 3), sheet[0, 0], np.uint8)
-    return np.concatenate([charts, np.concatenate([sheet, margin], axis=1)], axis=0)
+    caption = np.full((36, charts.shape[1], 3), PAPER, np.uint8)
+    draw_text(caption, _CAPTION, (14, 24), INK, 17)
+    return np.concatenate([charts, caption, np.concatenate([sheet, margin], axis=1)], axis=0)
 
 
 def _classes(splits: Sequence[Split], names: Sequence[str]) -> UInt8[np.ndarray, "H W 3"]:
@@ -120,6 +123,7 @@ def _recalls(
         [Series(name, fit.recall[-1].tolist()) for name, _, fit in fits],
         size=_PANEL,
         form="{:.3f}",
+        palette=PALETTE[1:],  # as in the chart beside
     )
 
 

@@ -99,7 +99,10 @@ def forebodings(
         return lines
     fit = fit_priors(train, classes, spec)
     if fit.is_poor:
-        lines.append(f"the priors fit poorly: {_poor_text(fit, class_names, spec)}")
+        lines.append(
+            f"the priors fit poorly, {_poor_text(fit, class_names, spec)}: "
+            "python -m ssd_jax.data.check proposes others"
+        )
     return lines
 
 
