@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
@@ -29,6 +30,21 @@ class Objects:
         return np.diff(before[self.starts]).astype(np.int32)
 
 
+def collect_objects(examples: Iterable[Mapping[str, Any]]) -> Objects:
+    """The objects of examples, one a row."""
+    parts = [
+        Objects(
+            starts=np.array([0, len(example["labels"])]),
+            boxes=example["boxes"],
+            labels=example["labels"],
+            difficult=example["difficult"],
+            crowd=example["crowd"],
+        )
+        for example in examples
+    ]
+    return join_objects([_NONE, *parts])
+
+
 def join_objects(parts: Sequence[Objects]) -> Objects:
     """The objects of several sources, one after the other."""
     counts = [np.diff(part.starts) for part in parts]
@@ -39,3 +55,12 @@ def join_objects(parts: Sequence[Objects]) -> Objects:
         difficult=np.concatenate([part.difficult for part in parts]),
         crowd=np.concatenate([part.crowd for part in parts]),
     )
+
+
+_NONE = Objects(
+    starts=np.zeros(1, np.int64),
+    boxes=np.zeros((0, 4), np.float32),
+    labels=np.zeros(0, np.int32),
+    difficult=np.zeros(0, np.bool_),
+    crowd=np.zeros(0, np.bool_),
+)

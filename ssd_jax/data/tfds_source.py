@@ -13,7 +13,7 @@ from jaxtyping import Float32, Int32
 
 from ssd_jax.data.example import Example, box_areas
 from ssd_jax.data.images import header_size
-from ssd_jax.data.objects import Objects
+from ssd_jax.data.objects import Objects, collect_objects
 
 
 def corners(boxes: Sequence[Float32[np.ndarray, " 4"]]) -> Float32[np.ndarray, "n 4"]:
@@ -22,9 +22,28 @@ def corners(boxes: Sequence[Float32[np.ndarray, " 4"]]) -> Float32[np.ndarray, "
 
 
 def prepare(builder: tfds.core.DatasetBuilder) -> None:
-    """Prepares a dataset as array_record, unless it is there already in whatever format."""
+    """Prepares a dataset as array_record, unless it is there already.
+
+    Raises:
+      ValueError: It is there in a format that has no random access.
+      OSError: It cannot be written; nothing of it is left.
+    """
     if not builder.data_path.exists():
-        builder.download_and_prepare(file_format=tfds.core.FileFormat.ARRAY_RECORD)
+        try:
+            builder.download_and_prepare(file_format=tfds.core.FileFormat.ARRAY_RECORD)
+        except (PermissionError, NotADirectoryError) as fault:
+            raise OSError(f"{fault}: set data.data_dir to a folder that can be written") from None
+        except RuntimeError as fault:  # array_record's writer; TFDS has taken away what it wrote
+            raise OSError(
+                f"cannot write {builder.data_path} ({_first_line(fault)}): make room, or set "
+                "data.data_dir to another folder"
+            ) from None
+    readable = tfds.core.FileFormat.with_random_access()
+    if not readable & builder.info.available_file_formats():
+        raise ValueError(
+            f"{builder.data_path} was prepared as {builder.info.file_format.value}, not as "
+            f"{' or '.join(sorted(f.value for f in readable))}: set another data.data_dir"
+        )
 
 
 class TfdsSource:
@@ -50,7 +69,7 @@ class TfdsSource:
         return len(self._records)
 
     def __getitem__(self, row: int) -> Example:
-        record = self._records[row]
+        record = self._record(row)
         objects = record["objects"]
         boxes = corners(objects["bbox"])
         # A picture that has no size is named when it is decoded.
@@ -69,7 +88,7 @@ class TfdsSource:
 
     def name(self, row: int) -> str:
         """Returns the file name of a row."""
-        return _text(self._records[row]["image/filename"])
+        return _text(self._record(row)["image/filename"])
 
     @property
     def object_counts(self) -> Int32[np.ndarray, " rows"]:
@@ -79,26 +98,26 @@ class TfdsSource:
     @functools.cached_property
     def objects(self) -> Objects:
         """The objects of all rows (reads every record once, decodes none)."""
-        boxes, labels, difficult = [], [], []
-        for record in self._records:
-            of_image = record["objects"]
-            boxes.append(corners(of_image["bbox"]))
-            labels.append(np.asarray(of_image["label"], np.int32) + 1)
-            difficult.append(np.asarray(of_image["is_difficult"], np.bool_))
-        starts = np.cumsum([0] + [len(of_image) for of_image in labels])
-        return Objects(
-            starts=starts,
-            boxes=np.concatenate([np.zeros((0, 4), np.float32), *boxes]),
-            labels=np.concatenate([np.zeros(0, np.int32), *labels]),
-            difficult=np.concatenate([np.zeros(0, np.bool_), *difficult]),
-            crowd=np.zeros(starts[-1], np.bool_),
-        )
+        return collect_objects(self[row] for row in range(len(self)))
+
+    def _record(self, row: int) -> Mapping[str, Any]:
+        try:
+            return self._records[row]
+        except RuntimeError as fault:
+            raise ValueError(
+                f"row {row} of {self._folder}, split {self._split}, cannot be read "
+                f"({_first_line(fault)}): delete the folder, and it is prepared again"
+            ) from None
 
     @functools.cached_property
-    def _records(self) -> Sequence[Mapping[str, Any]]:
+    def _records(self) -> Sequence[Any]:
         builder = tfds.builder_from_directory(self._folder)
         decoders = {"image": tfds.decode.SkipDecoding()}
         return builder.as_data_source(self._split, decoders=decoders)
+
+
+def _first_line(fault: Exception) -> str:
+    return str(fault).splitlines()[0]
 
 
 def _text(value: bytes | str) -> str:
