@@ -32,10 +32,18 @@ def base() -> ConfigDict:
     config.data.image_feature = ""  # 'tfds': the features' names, such as 'image', 'objects/bbox'
     config.data.boxes_feature = ""  # and 'objects/label'; '' finds them
     config.data.labels_feature = ""
-    config.data.difficult = "train"  # objects marked difficult: 'train' on them or 'drop' them
+    # What becomes of what is hard to learn from; see ssd_jax.data.policies.
+    config.data.difficult = "train"  # objects marked difficult: 'train', 'ignore' or 'drop'
+    config.data.crowd = "drop"  # regions of many objects: 'ignore' or 'drop'
+    config.data.background = "keep"  # images without objects: 'keep' (loss.min_negatives) or 'drop'
+    config.data.undecodable = "error"  # images: 'error' or 'skip'
+    config.data.overfull = (
+        "raise"  # more objects than slots: 'raise' the slots, 'drop' the smallest
+    )
     config.data.canvas = 500  # pixels a side of the uint8 canvas that images travel on
     config.data.slots = 0  # objects an image can hold; 0 is as many as the fullest image has
     config.data.workers = 0  # processes that read and decode; 0 is threads of this one
+    config.data.cache = "none"  # decoded images kept: 'none', on the 'host' or on the 'device'
 
     config.model = ConfigDict()
     config.model.size = 300  # pixels a side of the network's input
@@ -47,6 +55,7 @@ def base() -> ConfigDict:
     config.priors = ConfigDict()
     config.priors.preset = "voc"  # 'voc' or 'coco' sizes; for sizes but 300 and 512 a general rule
     config.priors.sizes = ()  # pixels, one more than feature maps; () is the preset's own
+    config.priors.aspect_ratios = ()  # a tuple for each feature map; () is the preset's own
     config.priors.clip = "none"  # 'none' (Caffe), 'center_form' (ssd.pytorch), 'size' (torchvision)
     config.priors.variances = (0.1, 0.2)
 

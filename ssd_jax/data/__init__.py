@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from ssd_jax.data.batch import Batch
 from ssd_jax.data.example import Dataset, Example, Source
-from ssd_jax.data.loader import Batch, count_slots, eval_batches, train_batches
+from ssd_jax.data.loader import count_slots, eval_batches, train_batches
+from ssd_jax.data.policies import Policies
 
 __all__ = [
     "KINDS",
     "Batch",
     "Dataset",
     "Example",
+    "Policies",
     "Source",
     "count_slots",
     "eval_batches",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
+
+from ssd_jax.data.objects import Objects, join_objects
 
 
 class Example(TypedDict):
@@ -51,6 +54,11 @@ class Source(Protocol):
     @property
     def object_counts(self) -> Int32[np.ndarray, " rows"]:
         """Number of objects of each row but crowds, found without decoding an image."""
+        ...
+
+    @property
+    def objects(self) -> Objects:
+        """The objects of all rows, found without decoding an image."""
         ...
 
 
@@ -112,6 +120,11 @@ class Concatenated:
     def object_counts(self) -> Int32[np.ndarray, " rows"]:
         """Number of objects of each row but crowds."""
         return np.concatenate([source.object_counts for source in self._sources])
+
+    @functools.cached_property
+    def objects(self) -> Objects:
+        """The objects of all rows."""
+        return join_objects([source.objects for source in self._sources])
 
     def _find(self, row: int) -> tuple[Source, int]:
         which = int(np.searchsorted(self._stops, row, side="right"))

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float32, Int32, Int64
 from ssd_jax.data.archive_path import read_bytes
 from ssd_jax.data.example import Example
 from ssd_jax.data.images import is_turned
+from ssd_jax.data.objects import Objects
 
 
 class FileSource:
@@ -79,5 +80,9 @@ class FileSource:
     @property
     def object_counts(self) -> Int32[np.ndarray, " rows"]:
         """Number of objects of each row but crowds."""
-        alone = np.concatenate([[0], np.cumsum(~self._crowd)])
-        return np.diff(alone[self._starts]).astype(np.int32)
+        return self.objects.count(~self._crowd)
+
+    @property
+    def objects(self) -> Objects:
+        """The objects of all rows."""
+        return Objects(self._starts, self._boxes, self._labels, self._difficult, self._crowd)

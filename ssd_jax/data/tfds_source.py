@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float32, Int32
 
 from ssd_jax.data.example import Example, box_areas
 from ssd_jax.data.images import header_size
+from ssd_jax.data.objects import Objects, collect_objects
 
 Keys = tuple[str, ...]
 
@@ -130,17 +131,15 @@ class TfdsSource:
         """Returns the file name of a row."""
         return self._name(self._record(row), row)
 
-    @functools.cached_property
+    @property
     def object_counts(self) -> Int32[np.ndarray, " rows"]:
-        """Number of objects of each row but crowds (reads every record once, decodes none)."""
-        counts = []
-        for row in range(len(self)):
-            record = self._record(row)
-            _, kept = self._boxes(record, row)
-            if self._fields.crowd:
-                kept = kept & ~np.asarray(_get(record, self._fields.crowd), np.bool_)
-            counts.append(kept.sum())
-        return np.array(counts, np.int32)
+        """Number of objects of each row but crowds."""
+        return self.objects.count(~self.objects.crowd)
+
+    @functools.cached_property
+    def objects(self) -> Objects:
+        """The objects of all rows (reads every record once, decodes none)."""
+        return collect_objects(self[row] for row in range(len(self)))
 
     def _boxes(
         self, record: Mapping[str, Any], row: int

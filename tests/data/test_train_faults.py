@@ -11,9 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
+from rich.console import Console
 
 from ssd_jax import cli
+from ssd_jax.sharding import make_mesh, shardings
 from ssd_jax.training.loop import load_batches, load_splits
 from tests.data import make
 
@@ -54,10 +57,6 @@ def empty_split(root: Path) -> None:
     (root / "ImageSets/Main/train.txt").write_text("")
 
 
-def many_objects(root: Path) -> None:
-    (root / "Annotations/b.xml").write_text(make.xml((60, 80), [DOG] * 3))
-
-
 def mismatched_ids(root: Path) -> None:
     content = {
         "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
@@ -78,7 +77,6 @@ CASES: dict[str, tuple[Callable[[Path], None], str, dict[str, Any], str]] = {
     ),
     "image cut short": (cut_image, "custom_voc", {}, "'b.jpg of"),
     "empty split": (empty_split, "custom_voc", {}, "split 'train' of"),
-    "more objects than slots": (many_objects, "custom_voc", {"data.slots": 2}, "'b.jpg' of"),
     "ids that do not match": (
         mismatched_ids,
         "custom_coco",
@@ -106,7 +104,8 @@ def test_a_fault_stops_a_run_before_its_first_step(case: str, tmp_path: Path):
     config.update_from_flattened_dict(fields)
     with pytest.raises(cli.USER_FAULTS) as caught:
         train_data, _ = load_splits(config)
-        next(load_batches(config, train_data, 0))
+        _, rows = shardings(make_mesh(jax.devices()[:1]))
+        next(load_batches(config, train_data, 0, rows, Console(quiet=True)))
     message = str(caught.value)
     assert "\n" not in message and CASES[case][-1] in message and str(root) in message
 
