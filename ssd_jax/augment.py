@@ -134,7 +134,8 @@ def augment(
         image: RGB canvas with the picture at its top left.
         size: (height, width) of the picture, pixels; the canvas beyond it is never read.
         boxes: corner form, relative to the picture.
-        labels: classes from 1; 0 marks an empty slot, whose box is ignored.
+        labels: classes from 1; 0 marks an empty slot, whose box is ignored; -1 an object that
+            training ignores, which no crop is made to hold.
         image_size: (height, width) to give.
         mean: (r, g, b), the colour of the expansion, subtracted in the end.
         options: what may happen and how often.
@@ -143,7 +144,8 @@ def augment(
     Returns:
         The image minus the mean, over std, and boxes and labels in the slots they came in. Objects
         whose centre is outside the crop, or of which no area is left, become empty slots: label 0,
-        box 0.
+        box 0. One to ignore stays as long as any area of it is left: what is seen of it is not
+        background.
     """
     parameters = sample_parameters(key, boxes, labels, options)
     pixels = apply_to_image(
@@ -311,11 +313,8 @@ def apply_to_boxes(
     ends = (boxes.reshape(-1, 2, 2) - origin[None, None, :]) / extent[None, None, :]
     centre = jnp.mean(ends, axis=1)
     low, high = jnp.clip(jnp.min(ends, axis=1), 0.0, 1.0), jnp.clip(jnp.max(ends, axis=1), 0.0, 1.0)
-    kept = (
-        (labels > 0)
-        & jnp.all((centre >= 0.0) & (centre <= 1.0), axis=1)
-        & jnp.all(high > low, axis=1)
-    )
+    centre_inside = jnp.all((centre >= 0.0) & (centre <= 1.0), axis=1)
+    kept = ((labels < 0) | ((labels > 0) & centre_inside)) & jnp.all(high > low, axis=1)
     moved = jnp.concatenate([low, high], axis=1)
     return jnp.where(kept[:, None], moved, 0.0), jnp.where(kept, labels, 0)
 

@@ -8,7 +8,7 @@ from absl import flags
 
 from ssd_jax import cli
 from ssd_jax.augment import augment
-from ssd_jax.data import load_dataset, train_batches
+from ssd_jax.data import Policies, load_dataset, train_batches
 from ssd_jax.recipe import build_augmentation
 from ssd_jax.training.step import BATCH_FIELDS, row_keys, to_device
 from ssd_jax.visualize import contact_sheet, draw_boxes, write_image
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
             seed=config.seed,
             start_step=STEP.value,
             stop_step=STEP.value + 1,
-            difficult=config.data.difficult,
+            policies=Policies.from_settings(config.data),
         )
     )
     mean, std = tuple(config.model.mean), tuple(config.model.std)

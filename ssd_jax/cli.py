@@ -22,8 +22,9 @@ from rich.text import Text
 
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show the whole traceback of an error.")
 
-# What a user can cause: a wrong path or value, a broken file, a full disk, a diverging run.
-USER_FAULTS = (ValueError, OSError, ArithmeticError)
+# What a user can cause: a wrong path or value, a broken file, a full disk, a diverging run, a cache
+# larger than the memory.
+USER_FAULTS = (ValueError, OSError, ArithmeticError, MemoryError)
 
 
 def define_config() -> Any:

@@ -20,18 +20,33 @@ def base() -> ConfigDict:
     config.init = "scratch"
 
     config.data = ConfigDict()
-    config.data.kind = "voc"  # 'shapes', 'voc' (TFDS), 'voc_folder' or 'coco'
+    config.data.kind = "voc"  # 'shapes', 'voc', 'voc_folder', 'coco', 'coco_json' or 'tfds'
     config.data.train = "2007_trainval+2012_trainval"  # splits, joined by '+'
     config.data.eval = "2007_test"
     config.data.data_dir = ""  # prepared datasets; '' is TFDS's own folder
     config.data.voc_root = ""  # 'voc': an unpacked VOCdevkit to prepare from
-    config.data.archives = ""  # 'voc': a folder with the official tars to prepare from
-    config.data.root = ""  # 'voc_folder' and 'coco': the dataset's folder
+    config.data.archives = ""  # 'voc' and 'coco': a folder with the official tars or zips
+    config.data.root = ""  # 'voc_folder', 'coco' and 'coco_json': the dataset's folder
     config.data.class_names = ()  # 'voc_folder': () gathers them from the annotations
-    config.data.difficult = "train"  # objects marked difficult: 'train' on them or 'drop' them
+    config.data.annotations = ""  # 'coco_json': one JSON file in root; '' is a file a split
+    config.data.images = ""  # 'coco_json': the folder of the images in root; '' looks for it
+    config.data.fraction = 0.2  # 'coco_json': how much of `annotations` the split 'test' is
+    config.data.name = ""  # 'tfds': the dataset's name, such as 'kitti' or 'coco/2017'
+    config.data.image_feature = ""  # 'tfds': the features' names, such as 'image', 'objects/bbox'
+    config.data.boxes_feature = ""  # and 'objects/label'; '' finds them
+    config.data.labels_feature = ""
+    # What becomes of what is hard to learn from; see ssd_jax.data.policies.
+    config.data.difficult = "train"  # objects marked difficult: 'train', 'ignore' or 'drop'
+    config.data.crowd = "drop"  # regions of many objects: 'ignore' or 'drop'
+    config.data.background = "keep"  # images without objects: 'keep' (loss.min_negatives) or 'drop'
+    config.data.undecodable = "error"  # images: 'error' or 'skip'
+    config.data.overfull = (
+        "raise"  # more objects than slots: 'raise' the slots, 'drop' the smallest
+    )
     config.data.canvas = 500  # pixels a side of the uint8 canvas that images travel on
     config.data.slots = 0  # objects an image can hold; 0 is as many as the fullest image has
     config.data.workers = 0  # processes that read and decode; 0 is threads of this one
+    config.data.cache = "none"  # decoded images kept: 'none', on the 'host' or on the 'device'
 
     config.model = ConfigDict()
     config.model.size = 300  # pixels a side of the network's input
@@ -44,6 +59,7 @@ def base() -> ConfigDict:
     config.priors = ConfigDict()
     config.priors.preset = "voc"  # 'voc' or 'coco' sizes; for sizes but 300 and 512 a general rule
     config.priors.sizes = ()  # pixels, one more than feature maps; () is the preset's own
+    config.priors.aspect_ratios = ()  # a tuple for each feature map; () is the preset's own
     config.priors.clip = "none"  # 'none' (Caffe), 'center_form' (ssd.pytorch), 'size' (torchvision)
     config.priors.variances = (0.1, 0.2)
 
@@ -73,9 +89,10 @@ def base() -> ConfigDict:
     config.loss.min_negatives = 0  # mined in an image without objects; 0 as in the original
 
     config.optimizer = ConfigDict()
-    config.optimizer.kind = "sgd"  # 'sgd' or 'adamw'
+    config.optimizer.kind = "sgd"  # 'sgd', 'adamw' or 'muon'
     config.optimizer.rate = 1e-3
-    config.optimizer.momentum = 0.9  # AdamW's first beta
+    config.optimizer.momentum = 0.9  # SGD's and Muon's; AdamW's first beta
+    config.optimizer.adam_rate = 0.3  # 'muon': all but kernels learn by Adam at this multiple
     config.optimizer.weight_decay = 5e-4  # not on biases
     config.optimizer.bias_rate = 2.0  # biases learn at this multiple of the rate
     config.optimizer.warmup_steps = 500  # linear, from 0; not in the original

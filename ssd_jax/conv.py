@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
@@ -112,13 +113,14 @@ def weight_gradient_by_products(
     padding: Pads,
     dilation: tuple[int, int],
 ) -> Float[Array, "kh kw I O"]:
-    """The gradient of a convolution's weights as one matrix product a kernel tap, in float32.
+    """The gradient of a convolution's weights as one matrix product a kernel tap, float32 or wider.
 
     For tap (i, j) it is the product of the input as that tap sees it, a strided slice of the
     padded input, with the gradient at the output, summed over images and places.
     """
     batch, height, width, _ = cotangent.shape
     channels = x.shape[3]
+    dtype = np.promote_types(x.dtype, np.float32)
     padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
 
     def tap(i: int, j: int) -> Array:
@@ -128,7 +130,7 @@ def weight_gradient_by_products(
         seen = lax.slice(
             padded, (0, top, left, 0), (batch, bottom, right, channels), (1, *stride, 1)
         )
-        return jnp.einsum("bhwi,bhwo->io", seen, cotangent, preferred_element_type=jnp.float32)
+        return jnp.einsum("bhwi,bhwo->io", seen, cotangent, preferred_element_type=dtype)
 
     rows, columns = kernel_size
     return jnp.stack([jnp.stack([tap(i, j) for j in range(columns)]) for i in range(rows)])
@@ -142,16 +144,33 @@ def max_pool_2x2(x: Float[Array, "B H W C"], *, ceil: bool = False) -> Float[Arr
     height, width = height // 2, width // 2
     # Both columns of a window side by side in the channels: two contiguous halves to compare.
     x = x[:, : 2 * height, : 2 * width].reshape(batch, height, 2, width, 2 * channels)
-    x = jnp.maximum(x[:, :, 0], x[:, :, 1])
-    return jnp.maximum(x[..., :channels], x[..., channels:])
+    x = _larger(x[:, :, 0], x[:, :, 1])
+    return _larger(x[..., :channels], x[..., channels:])
 
 
 def max_pool_3x3(x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
     """Maximum over 3x3 windows at stride 1, padded by 1 (pool5 of SSD)."""
     x = _pad_places(x, (1, 1), (0, 0))
-    x = jnp.maximum(jnp.maximum(x[:, :-2], x[:, 1:-1]), x[:, 2:])
+    x = _larger(_larger(x[:, :-2], x[:, 1:-1]), x[:, 2:])
     x = _pad_places(x, (0, 0), (1, 1))
-    return jnp.maximum(jnp.maximum(x[:, :, :-2], x[:, :, 1:-1]), x[:, :, 2:])
+    return _larger(_larger(x[:, :, :-2], x[:, :, 1:-1]), x[:, :, 2:])
+
+
+@jax.custom_jvp
+def _larger(a: Float[Array, "*S"], b: Float[Array, "*S"]) -> Float[Array, "*S"]:
+    """The maximum; its gradient goes whole to the larger, to the first of two that are equal.
+
+    `jnp.maximum` finds where its gradient goes by comparing arguments with the result. XLA may
+    compute both anew for that, rounded otherwise: then neither is equal and the gradient is lost,
+    as was seen behind batch norm on several devices.
+    """
+    return jnp.maximum(a, b)
+
+
+@_larger.defjvp
+def _larger_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    a, b = primals
+    return jnp.maximum(a, b), jnp.where(a >= b, *tangents)
 
 
 def _pad_places(x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:

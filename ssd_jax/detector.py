@@ -143,7 +143,7 @@ class Detector:
 
 
 def read_image(image: Image) -> UInt8[np.ndarray, "H W 3"]:
-    """An image as RGB uint8, from a path or an array that is that already.
+    """An image as RGB uint8, from a path (turned as EXIF says) or an array that is that already.
 
     Raises:
       FileNotFoundError, ValueError: the file is missing or no image; the array is not RGB uint8.
@@ -154,7 +154,7 @@ def read_image(image: Image) -> UInt8[np.ndarray, "H W 3"]:
                 f"an image is RGB uint8 [H, W, 3], got {image.dtype} {list(image.shape)}"
             )
         return image
-    return decode_image(Path(image).read_bytes(), str(image))
+    return decode_image(Path(image).read_bytes(), str(image), turned=True)
 
 
 def load_checkpoint(

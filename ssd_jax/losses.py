@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
@@ -18,7 +19,7 @@ class MultiboxLoss(NamedTuple):
 def smooth_l1(differences: Float[Array, "*S"]) -> Float[Array, "*S"]:
     """x^2 / 2 where |x| < 1, else |x| - 1/2 (Fast R-CNN, arXiv 1504.08083, equation 3)."""
     absolute = jnp.abs(differences)
-    quadratic = jnp.minimum(absolute, 1)
+    quadratic = jnp.where(absolute < 1, absolute, 1)
     # One expression for both branches: no square of a large difference that might overflow.
     return quadratic * (absolute - quadratic / 2)
 
@@ -86,7 +87,7 @@ def multibox_loss(
     neg_pos_ratio: float = 3.0,
     min_negatives: int = 0,
 ) -> MultiboxLoss:
-    """SSD's training objective (section 2.2, equations 1 to 3), in float32.
+    """SSD's training objective (section 2.2, equations 1 to 3), at least in float32.
 
     Smooth L1 over positives, and cross-entropy over positives and the negatives that are hardest
     to tell from an object: those of highest cross-entropy against background, up to
@@ -103,6 +104,7 @@ def multibox_loss(
     Returns:
         The two terms, each a sum over the batch divided by max(1, positives of the batch).
     """
+    dtype = np.promote_types(np.promote_types(loc.dtype, conf.dtype), np.float32)
 
     def image_sums(
         loc: Array, conf: Array, loc_targets: Array, label_targets: Array
@@ -110,10 +112,7 @@ def multibox_loss(
         return _multibox_sums(loc, conf, loc_targets, label_targets, neg_pos_ratio, min_negatives)
 
     loc_sums, conf_sums, positives = jax.vmap(image_sums)(
-        loc.astype(jnp.float32),
-        conf.astype(jnp.float32),
-        loc_targets.astype(jnp.float32),
-        label_targets,
+        loc.astype(dtype), conf.astype(dtype), loc_targets.astype(dtype), label_targets
     )
-    normalizer = jnp.maximum(jnp.sum(positives), 1).astype(jnp.float32)
+    normalizer = jnp.maximum(jnp.sum(positives), 1).astype(dtype)
     return MultiboxLoss(jnp.sum(loc_sums) / normalizer, jnp.sum(conf_sums) / normalizer)

@@ -31,7 +31,9 @@ def match(
 
     Args:
         boxes: ground truth in corner form, relative to the image.
-        labels: class of every box; 0 marks padding. Padding and boxes without area match nothing.
+        labels: class of every box; 0 marks padding, -1 an object to ignore. Padding and boxes
+            without area match nothing. An object to ignore takes priors as ground truth does, but
+            none that ground truth takes for its best; those it takes are no negatives either.
         priors: centre form.
         threshold: least IoU of the second stage, above 0.
         variances: as for `encode`.
@@ -41,19 +43,25 @@ def match(
             its best prior, and one that several want goes to the last of them.
 
     Returns:
-        (loc_targets, label_targets): offsets, 0 for a negative; class as int32, 0 for a negative.
+        (loc_targets, label_targets): offsets, 0 for all but positives; class as int32, 0 for a
+        negative, -1 for a prior that is neither positive nor negative.
     """
     overlaps = pairwise_iou(boxes, center_to_corner(priors))  # 0 where a box has no area
-    overlaps = jnp.where((labels > 0)[:, None], overlaps, -1)
+    overlaps = jnp.where((labels != 0)[:, None], overlaps, -1)
+    # Compared for equality from here on: XLA must not compute them anew, rounded otherwise.
+    overlaps = jax.lax.optimization_barrier(overlaps)
     best_overlap, best_truth = _max_and_first(overlaps, axis=0)
 
     take_best_priors = {"greedy": _greedy_priors, "argmax": _best_priors}[bipartite]
-    forced_truth = take_best_priors(overlaps)
+    untaken = jnp.full(priors.shape[0], -1, jnp.int32)
+    taken_by = take_best_priors(overlaps, labels > 0, untaken)
+    taken_by = take_best_priors(overlaps, labels < 0, taken_by)
 
-    forced = forced_truth >= 0
-    truth = jnp.where(forced, forced_truth, best_truth)
-    positive = forced | (best_overlap >= threshold)
-    label_targets = jnp.where(positive, labels[truth].astype(jnp.int32), 0)
+    forced = taken_by >= 0
+    truth = jnp.where(forced, taken_by, best_truth)
+    matched = forced | (best_overlap >= threshold)
+    label_targets = jnp.where(matched, labels[truth].astype(jnp.int32), 0)
+    positive = label_targets > 0
     loc_targets = jnp.where(positive[:, None], encode(boxes[truth], priors, variances), 0)
     return loc_targets, label_targets
 
@@ -71,21 +79,29 @@ def _max_and_first(
     return jnp.squeeze(best, axis), first
 
 
-def _best_priors(overlaps: Float[Array, "N P"]) -> Int[Array, "P"]:
-    """The ground truth that forces itself on each prior, -1 for none: ssd.pytorch's rule."""
+def _best_priors(
+    overlaps: Float[Array, "N P"], waiting: Bool[Array, "N"], taken_by: Int[Array, "P"]
+) -> Int[Array, "P"]:
+    """`taken_by` after the waiting boxes took their best priors: ssd.pytorch's rule.
+
+    A box whose best prior is taken already goes without.
+    """
     num_truths, num_priors = overlaps.shape
     best_overlap, best_prior = _max_and_first(overlaps, axis=1)
-    best_prior = jnp.where(best_overlap > 0, best_prior, num_priors)
+    best_prior = jnp.where(waiting & (best_overlap > 0), best_prior, num_priors)
     # The maximum makes the last one win: with `set`, duplicate indices have no defined winner.
-    return (
+    taken_now = (
         jnp.full(num_priors, -1, jnp.int32)
         .at[best_prior]
         .max(jnp.arange(num_truths, dtype=jnp.int32), mode="drop")
     )
+    return jnp.where(taken_by >= 0, taken_by, taken_now)
 
 
-def _greedy_priors(overlaps: Float[Array, "N P"]) -> Int[Array, "P"]:
-    """The ground truth that forces itself on each prior, -1 for none: Caffe's greedy rule.
+def _greedy_priors(
+    overlaps: Float[Array, "N P"], waiting: Bool[Array, "N"], taken_by: Int[Array, "P"]
+) -> Int[Array, "P"]:
+    """`taken_by` (-1: free) after the waiting boxes took their best free priors: Caffe's rule.
 
     In rounds: each ground truth without a prior names its best free prior, and gets it if it is
     also that prior's best among the ground truths without one. Such a pair beats every other that
@@ -114,6 +130,5 @@ def _greedy_priors(overlaps: Float[Array, "N P"]) -> Int[Array, "P"]:
         taken_by = taken_by.at[index].set(truths, mode="drop", unique_indices=True)
         return taken_by, unmatched & ~matched
 
-    start = jnp.full(num_priors, -1, jnp.int32), jnp.ones(num_truths, bool)
-    taken_by, _ = jax.lax.while_loop(searching, match_mutual_bests, start)
+    taken_by, _ = jax.lax.while_loop(searching, match_mutual_bests, (taken_by, waiting))
     return taken_by

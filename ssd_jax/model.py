@@ -13,6 +13,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -146,7 +147,7 @@ class L2Norm(nn.Module):
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         """Returns features of the lengths."""
         scale = self.param("scale", nn.initializers.constant(self.initial_scale), (x.shape[-1],))
-        wide = x.astype(jnp.float32)
+        wide = x.astype(np.promote_types(x.dtype, np.float32))
         # The epsilon stands inside the root: outside, an all-zero pixel's gradient is NaN.
         length = jnp.sqrt(jnp.sum(jnp.square(wide), axis=-1, keepdims=True) + 1e-10)
         return (wide / length * scale[None, None, None, :]).astype(x.dtype)
@@ -176,7 +177,8 @@ class Heads(nn.Module):
                 name=f"{kind}_{level}",
             )(features[level])
             # Channels are anchor-major, so this is the priors' own order.
-            return x.reshape(x.shape[0], -1, outputs).astype(jnp.float32)
+            wide = x.astype(np.promote_types(x.dtype, np.float32))
+            return wide.reshape(x.shape[0], -1, outputs)
 
         levels = range(len(features))
         loc = jnp.concatenate([predict("loc", level, 4) for level in levels], axis=1)
@@ -194,7 +196,8 @@ class SSD(nn.Module):
       priors: the prior boxes; their image size is the network's input size.
       width: factor on the number of channels of every layer but the heads.
       batch_norm: batch norm after every convolution but the heads' (ScratchDet, 1810.08425).
-      dtype: the type to compute in; parameters stay float32 and so do the outputs.
+      dtype: the type to compute in; parameters are float32 and the outputs
+        at least that.
     """
 
     num_classes: int
@@ -228,7 +231,7 @@ class SSD(nn.Module):
     def __call__(
         self, images: Float[Array, "B H W 3"], *, train: bool = False
     ) -> tuple[Float[Array, "B P 4"], Float[Array, "B P C"]]:
-        """Offsets and class logits of every prior, float32.
+        """Offsets and class logits of every prior, at least float32.
 
         Args:
           images: RGB minus the mean (123, 117, 104), not scaled, of the priors' image size.

@@ -208,7 +208,7 @@ def prior_boxes(spec: PriorSpec) -> Float32[np.ndarray, "P 4"]:
     levels = []
     for level, (rows, columns) in enumerate(spec.feature_maps):
         step_y, step_x = spec.steps[level]
-        shapes = _cell_shapes(
+        shapes = cell_shapes(
             spec.min_sizes[level], spec.max_sizes[level], spec.aspect_ratios[level]
         )
         boxes = np.empty((rows, columns, len(shapes), 4))
@@ -224,7 +224,7 @@ def prior_boxes(spec: PriorSpec) -> Float32[np.ndarray, "P 4"]:
     return priors.astype(np.float32)
 
 
-def _cell_shapes(min_size: float, max_size: float, ratios: tuple[float, ...]) -> np.ndarray:
+def cell_shapes(min_size: float, max_size: float, ratios: tuple[float, ...]) -> np.ndarray:
     """(width, height) in pixels of the priors of one cell, [A, 2]."""
     between = math.sqrt(min_size * max_size)
     shapes = [(min_size, min_size), (between, between)]

@@ -35,7 +35,8 @@ def build_priors(config: ConfigDict) -> priors.PriorSpec:
     """The priors of the config's input size.
 
     Raises:
-      ValueError: `priors.sizes` has not one entry more than the network has feature maps.
+      ValueError: `priors.sizes` has not one entry more than the network has feature maps, or
+        `priors.aspect_ratios` not as many.
     """
     choose("priors.preset", config.priors.preset, {"voc": None, "coco": None})
     spec = PRESETS.get((config.priors.preset, config.model.size))
@@ -50,6 +51,9 @@ def build_priors(config: ConfigDict) -> priors.PriorSpec:
                 f"{config.model.size} pixels has {levels} feature maps and needs {levels + 1}"
             )
         spec = dataclasses.replace(spec, min_sizes=sizes[:-1], max_sizes=sizes[1:])
+    if config.priors.aspect_ratios:
+        ratios = tuple(tuple(map(float, of_level)) for of_level in config.priors.aspect_ratios)
+        spec = dataclasses.replace(spec, aspect_ratios=ratios)
     return dataclasses.replace(
         spec, clip=config.priors.clip, variances=tuple(config.priors.variances)
     )

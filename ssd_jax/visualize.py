@@ -110,6 +110,29 @@ def contact_sheet(
     return sheet
 
 
+def text_width(text: str, size: int) -> int:
+    """Pixels that a text of this size takes."""
+    return cv2.getTextSize((1 << 15, 4 * size), text, (0, 0), _font(), size)[2]
+
+
+def draw_text(
+    image: UInt8[np.ndarray, "H W 3"],
+    text: str,
+    start: tuple[int, int],
+    color: tuple[int, int, int],
+    size: int,
+) -> None:
+    """Write into an image, from `start` (x, y of the base line) on, in one line."""
+    # Rendered apart, for OpenCV wraps lines at the right edge.
+    x, y = start
+    blank = np.zeros((2 * size, text_width(text, size) + 2 * size, 3), np.uint8)
+    _, roomy = cv2.putText(blank, text, (0, round(1.5 * size)), (255, 255, 255), _font(), size)
+    top = max(0, y - round(1.5 * size))
+    place = image[top : y + round(0.5 * size), max(0, x) : x + roomy.shape[1]]
+    share = roomy[: place.shape[0], : place.shape[1]].astype(np.float32) / 255
+    place[:] = np.rint(place * (1 - share) + np.array(color, np.float32) * share)
+
+
 def write_image(path: str | Path, image: UInt8[np.ndarray, "H W 3"]) -> None:
     """Write an image in the format of the path's suffix; its folder is made if there is none.
 
@@ -149,11 +172,10 @@ def _font() -> cv2.FontFace:
 
 def _render_label(text: str, color: tuple[int, int, int], size: int) -> UInt8[np.ndarray, "h w 3"]:
     """Text on a ground of the colour, black or white, whichever is easier to read."""
-    _, _, text_width, _ = cv2.getTextSize((1 << 15, 4 * size), text, (0, 0), _font(), size)
     pad = max(2, size // 5)
     # The height is that of the font, not of this text: labels side by side are then level.
     height = round(1.25 * size) + pad
-    label = np.full((height, text_width + 2 * pad, 3), color, np.uint8)
+    label = np.full((height, text_width(text, size) + 2 * pad, 3), color, np.uint8)
     luminance = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
     ink = (0, 0, 0) if luminance > 120 else (255, 255, 255)
     # Half a character more to the right, for OpenCV wraps lines that just fit.

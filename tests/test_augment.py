@@ -393,16 +393,29 @@ def test_empty_slots_do_not_touch_the_draw():
         np.testing.assert_array_equal(a, b)
 
 
-def test_boxes_that_stay_are_those_of_the_literal_rule():
+def test_objects_to_ignore_do_not_touch_the_draw():
+    ignored = np.where(LABELS == 0, -1, LABELS).astype(np.int32)
+    for a, b in zip(
+        jax.tree.leaves(draw_many(500)),
+        jax.tree.leaves(draw_many(500, labels=ignored)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("ignored", [(), (1, 4)], ids=["all trained on", "two ignored"])
+def test_boxes_that_stay_are_those_of_the_literal_rule(ignored):
     drawn = draw_many(20000)
+    slots = LABELS.copy()
+    slots[list(ignored)] = -1
     new_boxes, new_labels = jax.jit(jax.vmap(apply_to_boxes, in_axes=(None, None, 0)))(
-        jnp.asarray(BOXES), jnp.asarray(LABELS), jax.tree.map(jnp.asarray, drawn)
+        jnp.asarray(BOXES), jnp.asarray(slots), jax.tree.map(jnp.asarray, drawn)
     )
     new_boxes, new_labels = np.asarray(new_boxes), np.asarray(new_labels)
     for row in range(2000):
         expected_boxes, expected_labels = reference.move_boxes(
             BOXES,
-            LABELS,
+            slots,
             drawn.expand[row],
             drawn.offset[row],
             drawn.crop[row],
@@ -410,7 +423,7 @@ def test_boxes_that_stay_are_those_of_the_literal_rule():
         )
         np.testing.assert_array_equal(new_labels[row], expected_labels)
         np.testing.assert_allclose(new_boxes[row], expected_boxes, atol=1e-5)
-    objects = (LABELS > 0) & (LABELS != NO_WIDTH)
+    objects = (slots > 0) & (LABELS != NO_WIDTH)
     assert np.all((kept := np.mean(new_labels > 0, axis=0))[~objects] == 0)
     assert np.all((kept[objects] > 0.2) & (kept[objects] < 0.95))
 

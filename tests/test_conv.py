@@ -110,3 +110,16 @@ def test_max_pool_gradient_goes_to_the_maximum():
     expected = jax.grad(lambda x: jnp.sum(theirs(x) ** 2))(x)
     gradient = jax.grad(lambda x: jnp.sum(conv.max_pool_2x2(x, ceil=True) ** 2))(x)
     np.testing.assert_array_equal(gradient, expected)
+
+
+def test_max_pool_gradient_of_equal_values_goes_to_one_of_them():
+    gradient = jax.grad(lambda x: jnp.sum(conv.max_pool_2x2(x)))(jnp.ones((1, 6, 4, 2)))
+    assert set(np.unique(gradient)) == {0.0, 1.0}
+    np.testing.assert_array_equal(gradient.reshape(3, 2, 2, 2, 2).sum((1, 3)), np.ones((3, 2, 2)))
+
+
+def test_max_pools_pass_on_what_is_not_a_number():
+    for place in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        x = jnp.zeros((1, 4, 4, 1)).at[0, place[0], place[1], 0].set(jnp.nan)
+        assert jnp.isnan(conv.max_pool_2x2(x)[0, 0, 0, 0])
+        assert jnp.isnan(conv.max_pool_3x3(x)[0, :2, :2]).all()

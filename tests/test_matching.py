@@ -42,9 +42,13 @@ def iou_table(boxes, priors):
     return [[reference_boxes.iou(box, corner) for corner in corners] for box in boxes.tolist()]
 
 
-def assert_matches(boxes, priors, *, threshold=0.5, bipartite="greedy"):
-    """Every box gets a label of its own, so that the labels tell which box a prior was given."""
+def assert_matches(boxes, priors, *, threshold=0.5, bipartite="greedy", ignored=()):
+    """Every box gets a label of its own, so that the labels tell which box a prior was given.
+
+    The ignored ones have the label -1.
+    """
     labels = np.arange(1, len(boxes) + 1, dtype=np.int32)
+    labels[list(ignored)] = -1
     loc_targets, label_targets = jitted_match(
         jnp.asarray(boxes),
         jnp.asarray(labels),
@@ -52,11 +56,13 @@ def assert_matches(boxes, priors, *, threshold=0.5, bipartite="greedy"):
         threshold=threshold,
         bipartite=bipartite,
     )
-    expected = REFERENCES[bipartite](iou_table(boxes, priors), threshold)
+    expected = REFERENCES[bipartite](iou_table(boxes, priors), threshold, ignored)
     assert label_targets.dtype == jnp.int32
-    np.testing.assert_array_equal(np.asarray(label_targets) - 1, expected)
+    np.testing.assert_array_equal(label_targets, [labels[n] if n >= 0 else 0 for n in expected])
     expected_loc = [
-        reference_boxes.encode(boxes[n], prior, (0.1, 0.2)) if n >= 0 else (0, 0, 0, 0)
+        reference_boxes.encode(boxes[n], prior, (0.1, 0.2))
+        if n >= 0 and n not in ignored
+        else (0, 0, 0, 0)
         for n, prior in zip(expected, priors, strict=True)
     ]
     np.testing.assert_allclose(loc_targets, expected_loc, rtol=1e-4, atol=1e-5)
@@ -66,6 +72,44 @@ def assert_matches(boxes, priors, *, threshold=0.5, bipartite="greedy"):
 @given(grid_truths, st.sampled_from(["greedy", "argmax"]), st.sampled_from([0.5, 0.25]))
 def test_match_equals_the_literal_loops(boxes, bipartite, threshold):
     assert_matches(boxes, GRID_PRIORS, threshold=threshold, bipartite=bipartite)
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    grid_truths,
+    st.sets(st.integers(0, NUM_TRUTHS - 1)),
+    st.sampled_from(["greedy", "argmax"]),
+    st.sampled_from([0.5, 0.25]),
+)
+def test_match_beside_ignored_objects_equals_the_literal_loops(
+    boxes, ignored, bipartite, threshold
+):
+    assert_matches(
+        boxes, GRID_PRIORS, threshold=threshold, bipartite=bipartite, ignored=sorted(ignored)
+    )
+
+
+@settings(deadline=None, max_examples=40)
+@given(grid_truths, grid_truths, st.sampled_from(["greedy", "argmax"]))
+def test_an_ignored_object_only_turns_targets_into_ignored_ones(boxes, ignored_boxes, bipartite):
+    labels = np.arange(1, NUM_TRUTHS + 1, dtype=np.int32)
+    alone = jitted_match(
+        jnp.asarray(boxes), jnp.asarray(labels), jnp.asarray(GRID_PRIORS), bipartite=bipartite
+    )
+    beside = jitted_match(
+        jnp.asarray(np.concatenate([boxes, ignored_boxes])),
+        jnp.asarray(np.concatenate([labels, np.full(NUM_TRUTHS, -1, np.int32)])),
+        jnp.asarray(GRID_PRIORS),
+        bipartite=bipartite,
+    )
+    changed = np.asarray(beside[1]) != np.asarray(alone[1])
+    assert np.all(np.asarray(beside[1])[changed] == -1)
+    # Every ground truth keeps the prior that it took for its best.
+    overlaps = iou_table(boxes, GRID_PRIORS)
+    impossible = 2.0  # as a threshold: then only those priors are matched
+    for n, own in ((n, p) for p, n in enumerate(REFERENCES[bipartite](overlaps, impossible))):
+        if n >= 0:
+            assert beside[1][own] == labels[n]
 
 
 @pytest.mark.parametrize("bipartite", ["greedy", "argmax"])
@@ -106,6 +150,22 @@ def test_two_truths_want_one_prior(order, bipartite, expected):
         jnp.array(boxes), jnp.array(labels, jnp.int32), TWO_PRIORS, bipartite=bipartite
     )
     np.testing.assert_array_equal(label_targets, expected)
+
+
+@pytest.mark.parametrize("bipartite", ["greedy", "argmax"])
+def test_a_prior_is_ignored_where_an_ignored_object_fits_best(bipartite):
+    # B has IoU .6 with the first prior, .14 with the second; A is the first prior itself.
+    def label_targets(*objects):
+        boxes, labels = zip(*objects, strict=True)
+        boxes, labels = jnp.array(boxes), jnp.array(labels, jnp.int32)
+        return match(boxes, labels, TWO_PRIORS, bipartite=bipartite)[1].tolist()
+
+    assert label_targets((BOX_B, -1)) == [-1, 0]
+    assert label_targets((BOX_B, -1), (BOX_A, 7)) == [7, -1 if bipartite == "greedy" else 0]
+    # A's ignored twin fits the prior better than B, but the prior is the best that B has.
+    assert label_targets((BOX_A, -1), (BOX_B, 9)) == [9, 0]
+    # B's best prior is the first, where the ignored A fits better: B's only other one is below .5.
+    assert label_targets((BOX_B, 9), (BOX_A, -1)) == [9, 0]
 
 
 def test_equal_truths_take_priors_in_order():

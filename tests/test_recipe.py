@@ -28,6 +28,20 @@ def test_priors_of_preset_and_size(preset, size, spec):
     assert build_priors(config) == dataclasses.replace(spec, clip="center_form")
 
 
+def test_priors_of_sizes_and_ratios_of_ones_own():
+    config = config_lib.base()
+    config.priors.sizes = (10, 20, 40, 80, 160, 240, 300)
+    config.priors.aspect_ratios = ((1.5,), (2, 4), (2, 4), (2, 4), (1.5,), (1.5,))
+    spec = build_priors(config)
+    assert spec.min_sizes == (10, 20, 40, 80, 160, 240)
+    assert spec.max_sizes == (20, 40, 80, 160, 240, 300)
+    assert spec.aspect_ratios[1] == (2.0, 4.0)
+    assert spec.num_priors == VOC300.num_priors
+    config.priors.aspect_ratios = ((2,),)
+    with pytest.raises(ValueError, match=r"aspect_ratios has 1 entries for 6 feature maps"):
+        build_priors(config)
+
+
 def test_unknown_choices_name_their_field():
     config = config_lib.base()
     config.priors.preset = "voc2007"

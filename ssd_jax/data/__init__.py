@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from ssd_jax.data.batch import Batch
 from ssd_jax.data.example import Dataset, Example, Source
-from ssd_jax.data.loader import Batch, count_slots, eval_batches, train_batches
+from ssd_jax.data.loader import count_slots, eval_batches, train_batches
+from ssd_jax.data.policies import Policies
 
 __all__ = [
     "KINDS",
     "Batch",
     "Dataset",
     "Example",
+    "Policies",
     "Source",
     "count_slots",
     "eval_batches",
@@ -19,7 +22,7 @@ __all__ = [
     "train_batches",
 ]
 
-KINDS = ("shapes", "shapes/small", "voc", "voc_folder", "coco")
+KINDS = ("shapes", "shapes/small", "voc", "voc_folder", "coco", "coco_json", "tfds")
 
 
 def load_dataset(settings: Any, split: str) -> Dataset:
@@ -33,12 +36,14 @@ def load_dataset(settings: Any, split: str) -> Dataset:
         shapes, shapes/small: data_dir
         voc: data_dir, voc_root, archives
         voc_folder: root, class_names
-        coco: root
+        coco: root, archives, data_dir
+        coco_json: root, annotations, images, fraction
+        tfds: name, data_dir, class_names, image_feature, boxes_feature, labels_feature
 
         data_dir is TFDS's folder of prepared datasets, '' for its default; see `load_voc`,
-        `VocFolder` and `coco.find_split` for the others.
+        `VocFolder`, `load_coco`, `load_custom_coco` and `load_tfds` for the others.
       split: 'train' or 'test' (shapes), '2007_trainval+2012_trainval' (voc), lists of
-        ImageSets/Main joined by '+' (voc_folder), 'train2017' (coco).
+        ImageSets/Main joined by '+' (voc_folder), 'train2017' (coco), and so on.
 
     Returns:
       The split; TFDS's datasets are prepared first if they are not there yet.
@@ -69,11 +74,38 @@ def load_dataset(settings: Any, split: str) -> Dataset:
             folder = VocFolder(root, split, tuple(settings.class_names))
             return Dataset(root, split, folder, folder.class_names)
         case "coco":
-            from ssd_jax.data.coco import CocoJson, find_split
+            from ssd_jax.data.coco_2017 import load_coco
 
-            root = _required(settings.root, settings.kind)
-            coco = CocoJson(*find_split(root, split))
-            return Dataset(root, split, coco, coco.class_names)
+            return load_coco(
+                split,
+                root=settings.root,
+                archives=settings.archives,
+                data_dir=settings.data_dir,
+            )
+        case "coco_json":
+            from ssd_jax.data.custom_coco import load_custom_coco
+
+            return load_custom_coco(
+                split,
+                root=settings.root,
+                annotations=settings.annotations,
+                images=settings.images,
+                fraction=settings.fraction,
+            )
+        case "tfds":
+            from ssd_jax.data.tfds_dataset import load_tfds
+
+            if not settings.name:
+                raise ValueError("set data.name to the TFDS dataset's name: 'tfds' needs it")
+            return load_tfds(
+                settings.name,
+                split,
+                data_dir=settings.data_dir,
+                class_names=settings.class_names,
+                image=settings.image_feature,
+                boxes=settings.boxes_feature,
+                labels=settings.labels_feature,
+            )
         case kind:
             raise ValueError(f"data.kind is {kind!r}: it must be one of {', '.join(KINDS)}")
 

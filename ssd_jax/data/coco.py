@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 
+from ssd_jax.data.archive_path import file_names, is_file, read_bytes
+from ssd_jax.data.example import box_areas
 from ssd_jax.data.file_source import FileSource
 from ssd_jax.data.images import stored_size
 from ssd_jax.data.odd_boxes import OddBoxes
@@ -27,19 +29,29 @@ _REQUIRED = {
 class CocoJson(FileSource):
     """All images of an annotation file, those without objects included, in the file's order.
 
-    Crowd regions are left out. An example's `image_id` is COCO's.
+    Crowd regions are among the objects, marked. An example's `image_id` is COCO's, its `area` that
+    of the annotations.
 
     Attributes:
       class_names: Label k is `class_names[k - 1]`: contiguous, in the order of the category ids.
       category_ids: COCO's id of label k is `category_ids[k - 1]`.
     """
 
-    def __init__(self, annotation_file: str | Path, image_folder: str | Path) -> None:
-        """Reads the annotations.
+    def __init__(
+        self,
+        annotation_file: str | Path,
+        image_folder: str | Path,
+        *,
+        part: Literal["all", "train", "test"] = "all",
+        fraction: float = 0.0,
+    ) -> None:
+        """Reads the annotations. Both arguments may lie in zips, as of `archive_path`.
 
         Args:
           annotation_file: JSON with `images`, `annotations` and `categories`.
           image_folder: Where the images' `file_name`s lie.
+          part: 'test' for the images that `hold_out` takes of the file's, 'train' for the others.
+          fraction: How much of the file is 'test'.
 
         Raises:
           FileNotFoundError: The file, the folder or an image is not there.
@@ -53,20 +65,50 @@ class CocoJson(FileSource):
         self.class_names = tuple(str(category["name"]) for _, category in categories)
         label_of = {number: k for k, number in enumerate(self.category_ids, start=1)}
         objects = _objects_by_image(content["annotations"], images, label_of, path)
+        if part != "all":
+            test = hold_out([image["file_name"] for image in images.values()], fraction)
+            images = {
+                number: image
+                for number, image in images.items()
+                if (image["file_name"] in test) == (part == "test")
+            }
         files = _image_paths(images, folder, path)
         odd = OddBoxes()
-        boxes, labels = [], []
+        boxes, labels, crowd, area, sizes = [], [], [], [], []
         for number, image in images.items():
             of_image = objects[number]
-            size = _size(image) or stored_size(files[number])
+            sizes.append(_size(image))
+            size = sizes[-1] or stored_size(files[number])
             pixels = _corners(of_image, path)
             relative, kept = odd.relative(pixels, size, files[number].name)
             of_classes = np.array([label_of[o["category_id"]] for o in of_image], np.int32)
             boxes.append(relative[kept])
             labels.append(of_classes[kept])
+            crowd.append(np.array([bool(o.get("iscrowd", 0)) for o in of_image], np.bool_)[kept])
+            area.append(_areas(of_image, box_areas(relative, size), path)[kept])
         odd.report(str(path))
         difficult = [np.zeros(len(of_image), np.bool_) for of_image in labels]
-        super().__init__(list(files.values()), list(images), boxes, labels, difficult)
+        super().__init__(
+            list(files.values()), list(images), boxes, labels, difficult, crowd, area, sizes
+        )
+
+
+def hold_out(names: Sequence[str], fraction: float) -> set[str]:
+    """The images to test on: those of the smallest hashes, whatever the order they come in.
+
+    Args:
+      names: File names of all images.
+      fraction: How many of them, 0 to 1; at least one is taken and at least one is left.
+
+    Raises:
+      ValueError: The fraction is not between 0 and 1, or there are fewer than two images.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"data.fraction is {fraction}: it must be above 0 and below 1")
+    if len(names) < 2:
+        raise ValueError(f"{len(names)} images cannot be split into some to train and to test on")
+    count = min(max(1, round(fraction * len(names))), len(names) - 1)
+    return set(sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
 
 
 def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
@@ -102,10 +144,11 @@ def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
 
 
 def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
-    if not path.is_file():
+    if not is_file(path):
         raise FileNotFoundError(f"no annotation file {path}")
+    data = read_bytes(path)
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(data)
     except ValueError as error:
         raise ValueError(f"{path}: broken JSON ({error})") from None
     if not isinstance(content, dict) or any(entries not in content for entries in _REQUIRED):
@@ -132,7 +175,7 @@ def _objects_by_image(
     label_of: dict[int, int],
     path: Path,
 ) -> defaultdict[int, list[dict[str, Any]]]:
-    """Annotations of single objects by image id."""
+    """Annotations by image id."""
     objects: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
     for entry in annotations:
         for field, known in (("image_id", images), ("category_id", label_of)):
@@ -141,20 +184,19 @@ def _objects_by_image(
                     f"{path}: annotation {entry['id']} has {field} {entry[field]}, "
                     "which the file does not describe"
                 )
-        if not entry.get("iscrowd", 0):
-            objects[entry["image_id"]].append(entry)
+        objects[entry["image_id"]].append(entry)
     return objects
 
 
 def _image_paths(images: dict[int, dict[str, Any]], folder: Path, path: Path) -> dict[int, Path]:
     """The file of each image; one listing of the folder spares a look-up for each."""
-    if not folder.is_dir():
+    there = file_names(folder)
+    if there is None:
         raise FileNotFoundError(f"no folder {folder} with the images of {path}")
-    there = set(os.listdir(folder))
     paths = {}
     for number, image in images.items():
         paths[number] = folder / image["file_name"]
-        if image["file_name"] not in there and not paths[number].is_file():
+        if image["file_name"] not in there and not is_file(paths[number]):
             raise FileNotFoundError(f"no image {paths[number]}, which {path} names (id {number})")
     return paths
 
@@ -176,3 +218,16 @@ def _corners(objects: list[dict[str, Any]], path: Path) -> Float64[np.ndarray, "
             raise ValueError(f"{path}: annotation {entry['id']} has the box {box}, not 4 numbers")
     boxes = np.array([entry["bbox"] for entry in objects], np.float64).reshape(-1, 4)
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+
+
+def _areas(
+    objects: list[dict[str, Any]], of_boxes: Float32[np.ndarray, " n"], path: Path
+) -> Float32[np.ndarray, " n"]:
+    """The annotations' areas in pixels^2; where one has none, its box's."""
+    areas = of_boxes.copy()
+    for i, entry in enumerate(objects):
+        if (area := entry.get("area")) is not None:
+            if not _is_number(area):
+                raise ValueError(f"{path}: annotation {entry['id']} has the area {area!r}")
+            areas[i] = area
+    return areas

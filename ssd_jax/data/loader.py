@@ -6,47 +6,30 @@ wherever a run starts: rows are drawn by their position in an endless sequence o
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
+import logging
 import os
-from collections.abc import Iterator
-from typing import Literal, TypedDict, cast
+from collections.abc import Callable, Generator, Iterator
+from typing import cast
 
 import grain
+import jax
 import numpy as np
 from absl import flags
-from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt8
 
+from ssd_jax.data.batch import Batch, load_batch
+from ssd_jax.data.cache import DeviceCache, HostCache
 from ssd_jax.data.example import Dataset
-from ssd_jax.data.images import decode_image, shrink_to_fit
+from ssd_jax.data.policies import ORIGINAL, Policies, plan
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
 
 _MAX_THREADS = 8
-
-
-class Batch(TypedDict):
-    """B images with their objects. S is the canvas' side, N the number of ground-truth slots.
-
-    Attributes:
-      image: RGB pictures at the top left of black canvases.
-      size: (height, width) of each picture on its canvas, pixels.
-      original_size: (height, width) of each picture as it is in its file.
-      boxes: Corners [xmin, ymin, xmax, ymax], relative to the picture; 0 where there is none.
-      labels: Classes from 1; 0 where there is none.
-      difficult: VOC's mark of objects outside the evaluation.
-      index: Row of the source; -1 in the rows that fill up the last evaluation batch.
-      image_id: The dataset's own number of each image; -1 in rows that fill up.
-      name: File names; '' in rows that fill up.
-    """
-
-    image: UInt8[np.ndarray, "B S S 3"]
-    size: Int32[np.ndarray, "B 2"]
-    original_size: Int32[np.ndarray, "B 2"]
-    boxes: Float32[np.ndarray, "B N 4"]
-    labels: Int32[np.ndarray, "B N"]
-    difficult: Bool[np.ndarray, "B N"]
-    index: Int64[np.ndarray, " B"]
-    image_id: Int64[np.ndarray, " B"]
-    name: Shaped[np.ndarray, " B"]
+_CACHED_AT_ONCE = 64
 
 
 def train_batches(
@@ -59,13 +42,17 @@ def train_batches(
     start_step: int = 0,
     stop_step: int,
     workers: int = 0,
-    difficult: Literal["train", "drop"] = "train",
+    policies: Policies = ORIGINAL,
+    cache: str = "none",
+    sharding: jax.sharding.NamedSharding | None = None,
     process_index: int = 0,
     process_count: int = 1,
+    progress: Progress = lambda done, total: None,
 ) -> Iterator[Batch]:
     """Batches start_step, ..., stop_step - 1 of an endless training sequence.
 
-    Each epoch is shuffled anew; a batch may reach over the end of an epoch.
+    Each epoch is shuffled anew; a batch may reach over the end of an epoch. Neither the workers nor
+    the processes nor the cache change what is in a batch.
 
     Args:
       dataset: Where the images come from.
@@ -76,30 +63,52 @@ def train_batches(
       start_step: First batch: the sequence from there is the same as if it had begun at 0.
       stop_step: The batch after the last one.
       workers: Worker processes that decode; 0: threads of this process.
-      difficult: 'train' keeps difficult objects, 'drop' takes them out.
+      policies: What becomes of objects and images that are hard to learn from.
+      cache: 'none'; 'host' decodes all images before the first batch and keeps the canvases in
+        memory; 'device' keeps them in the devices' memory, where batches are then gathered.
+      sharding: How the rows of a batch lie on the devices; the device cache needs it.
       process_index: Which part of each batch to return, of `process_count` contiguous ones.
       process_count: Number of processes that share a batch.
+      progress: Called with the images done and to do while a cache is filled.
 
     Returns:
       An iterator of batches of batch_size / process_count rows.
 
     Raises:
-      ValueError: At once for an empty split, too few slots or a batch that cannot be shared;
-        when the batch is reached for an image that cannot be decoded.
+      ValueError: At once for an empty split, or a batch that cannot be shared; when the batch (or
+        the cache) comes to an image that cannot be decoded, and is not to be skipped.
+      MemoryError: The cache does not fit.
     """
     share = _share(batch_size, process_index, process_count)
-    if difficult not in ("train", "drop"):
-        raise ValueError(f"difficult must be 'train' or 'drop', not {difficult!r}")
+    planned = plan(dataset, policies, slots)
     load = functools.partial(
-        _load_batch,
+        load_batch,
         dataset=dataset,
-        share=share,
+        rows=planned.rows,
         canvas_size=canvas_size,
-        slots=count_slots(dataset, slots),
-        drop_difficult=difficult == "drop",
+        slots=planned.slots,
+        policies=policies,
+        replace_skipped=True,
     )
-    rows = grain.MapDataset.range(len(dataset)).shuffle(seed=seed).repeat().batch(batch_size)
-    return _iterate(rows.slice(slice(start_step, stop_step)).map(load), workers)
+    count = len(planned.rows)
+    sequence = grain.MapDataset.range(count).shuffle(seed=seed).repeat().batch(batch_size)
+    steps = sequence.slice(slice(start_step, stop_step))
+    if cache == "none" or start_step >= stop_step:
+        return _iterate(steps.map(functools.partial(load, share=share)), workers, dataset)
+    in_order = grain.MapDataset.range(count).batch(_CACHED_AT_ONCE)
+    everything = in_order.map(functools.partial(load, share=slice(None)))
+    loaded = _iterate(everything, workers, dataset)
+    if cache == "host":
+        host = HostCache(count, canvas_size, planned.slots)
+        host.fill(loaded, progress)
+        return _iterate(steps.map(lambda positions: host.batch(positions[share])), workers=0)
+    if cache == "device":
+        if sharding is None:
+            raise ValueError("data.cache 'device' needs the sharding of the batches' rows")
+        device = DeviceCache(count, canvas_size, planned.slots, sharding)
+        device.fill(loaded, progress)
+        return (device.batch(steps[i][share]) for i in range(len(steps)))
+    raise ValueError(f"data.cache is {cache!r}: it must be one of none, host, device")
 
 
 def eval_batches(
@@ -109,54 +118,41 @@ def eval_batches(
     canvas_size: int,
     slots: int,
     workers: int = 0,
+    undecodable: str = "error",
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
     """Every image exactly once, in order; the last batch is filled up with rows of index -1.
 
-    A row that fills up has a black canvas, size (1, 1) and no objects. See `train_batches` for
-    the arguments, the shape of what is returned, and the errors.
+    A row that fills up has a black canvas, size (1, 1) and no objects; so has an image that cannot
+    be decoded, if those are to be skipped. Crowds are left out. See `train_batches` for the
+    arguments, the shape of what is returned, and the errors.
     """
     load = functools.partial(
-        _load_batch,
+        load_batch,
         dataset=dataset,
+        rows=np.arange(len(dataset)),
         share=_share(batch_size, process_index, process_count),
         canvas_size=canvas_size,
         slots=count_slots(dataset, slots),
-        drop_difficult=False,
+        policies=Policies(undecodable=undecodable),
+        replace_skipped=False,
     )
     filled = -(-len(dataset) // batch_size) * batch_size
-    return _iterate(grain.MapDataset.range(filled).batch(batch_size).map(load), workers)
+    return _iterate(grain.MapDataset.range(filled).batch(batch_size).map(load), workers, dataset)
 
 
 def count_slots(dataset: Dataset, slots: int) -> int:
-    """Ground-truth slots that hold every image of a dataset.
+    """Ground-truth slots that hold every image of a dataset, crowds left out.
 
     Args:
-      dataset: The dataset; difficult objects count too.
-      slots: The number wanted; 0: as many as the fullest image holds, and at least 1.
-
-    Returns:
-      The number of slots.
+      dataset: The dataset.
+      slots: The number wanted; raised to what the fullest image holds, and at least to 1.
 
     Raises:
-      ValueError: The split is empty, or an image holds more objects than `slots`.
+      ValueError: The split is empty.
     """
-    if len(dataset) == 0:
-        raise ValueError(
-            f"split {dataset.split!r} of {dataset.name} is empty: choose another split"
-        )
-    counts = dataset.source.object_counts
-    fullest = int(np.argmax(counts))
-    if slots == 0:
-        return max(1, int(counts[fullest]))
-    if slots < counts[fullest]:
-        raise ValueError(
-            f"image {dataset.source.name(fullest)!r} of {dataset.name}, split {dataset.split!r}, "
-            f"has {counts[fullest]} objects, but there are {slots} slots: set data.slots to "
-            f"{counts[fullest]} or more, or to 0 to have them counted"
-        )
-    return slots
+    return plan(dataset, ORIGINAL, slots).slots
 
 
 def _share(batch_size: int, process_index: int, process_count: int) -> slice:
@@ -169,53 +165,13 @@ def _share(batch_size: int, process_index: int, process_count: int) -> slice:
     return slice(process_index * rows, (process_index + 1) * rows)
 
 
-def _load_batch(
-    rows: np.ndarray,
-    *,
-    dataset: Dataset,
-    share: slice,
-    canvas_size: int,
-    slots: int,
-    drop_difficult: bool,
-) -> Batch:
-    """Reads and decodes a share of a global batch; rows past the dataset's end stay empty."""
-    rows = rows[share]
-    count = len(rows)
-    batch = Batch(
-        image=np.zeros((count, canvas_size, canvas_size, 3), np.uint8),
-        size=np.ones((count, 2), np.int32),
-        original_size=np.ones((count, 2), np.int32),
-        boxes=np.zeros((count, slots, 4), np.float32),
-        labels=np.zeros((count, slots), np.int32),
-        difficult=np.zeros((count, slots), np.bool_),
-        index=np.where(rows < len(dataset), rows, -1).astype(np.int64),
-        image_id=np.full(count, -1, np.int64),
-        name=np.array([""] * count),
-    )
-    names = [""] * count
-    for i in np.flatnonzero(batch["index"] >= 0):
-        example = dataset.source[int(rows[i])]
-        names[i] = example["name"]
-        batch["image_id"][i] = example["image_id"]
-        picture = decode_image(
-            example["image"], f"{example['name']} of {dataset.name}, split {dataset.split}"
-        )
-        fitting = shrink_to_fit(picture, canvas_size)
-        height, width = fitting.shape[:2]
-        batch["image"][i, :height, :width] = fitting
-        batch["size"][i] = height, width
-        batch["original_size"][i] = picture.shape[:2]
-        kept = ~(example["difficult"] & drop_difficult)
-        objects = int(kept.sum())
-        batch["boxes"][i, :objects] = example["boxes"][kept]
-        batch["labels"][i, :objects] = example["labels"][kept]
-        batch["difficult"][i, :objects] = example["difficult"][kept]
-    batch["name"] = np.array(names)
-    return batch
+def _iterate(
+    batches: grain.MapDataset, workers: int, dataset: Dataset | None = None
+) -> Iterator[Batch]:
+    """Loads batches ahead, in threads of this process or in worker processes, in order.
 
-
-def _iterate(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
-    """Loads batches ahead, in threads of this process or in worker processes, in order."""
+    Where the dataset is given, its skipped images are logged as they are met.
+    """
     threads = 1 if workers else min(_MAX_THREADS, os.cpu_count() or 1)
     ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
     loaded = batches.to_iter_dataset(ahead)
@@ -226,10 +182,29 @@ def _iterate(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
         loaded = loaded.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
         )
-    return _drain(iter(loaded), shared_memory=workers > 0)
+    drained = _drain(iter(loaded), shared_memory=workers > 0)
+    return _log_skipped(drained, dataset) if dataset else drained
 
 
-def _drain(loaded: grain.DatasetIterator, *, shared_memory: bool) -> Iterator[Batch]:
+def _log_skipped(batches: Generator[Batch], dataset: Dataset) -> Generator[Batch]:
+    """Logs each image that cannot be decoded once, with their count."""
+    skipped: set[int] = set()
+    with contextlib.closing(batches):
+        for batch in batches:
+            for row in batch["skipped"][batch["skipped"] >= 0].tolist():
+                if row not in skipped:
+                    skipped.add(row)
+                    logger.warning(
+                        "%s of %s, split %s, cannot be decoded: skipped (%d so far)",
+                        dataset.source.name(row),
+                        dataset.name,
+                        dataset.split,
+                        len(skipped),
+                    )
+            yield batch
+
+
+def _drain(loaded: grain.DatasetIterator, *, shared_memory: bool) -> Generator[Batch]:
     """Yields until the end, or until the caller lets go; then stops threads and workers.
 
     What workers send lies in shared memory that outlives the program if a batch does; it is

@@ -33,8 +33,8 @@ class ShapesConfig(tfds.core.BuilderConfig):
 class Shapes(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Coloured, textured, overlapping shapes over textured, cluttered backgrounds."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES = {"1.1.0": "More hidden objects and more clutter.", "1.0.0": "First release."}
     BUILDER_CONFIGS = [
         ShapesConfig(name="full", train_images=4000, test_images=500, description="For training."),
         ShapesConfig(name="small", train_images=384, test_images=96, description="For tests."),

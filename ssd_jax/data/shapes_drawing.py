@@ -14,8 +14,8 @@ SIDES = (112, 160)  # of the pictures, pixels
 SHAPE_SIZES = (20.0, 110.0)  # diameters before rotation, pixels, drawn log-uniformly
 MAX_SHAPES = 7
 EMPTY_PROBABILITY = 0.05
-MIN_VISIBLE = 0.35  # of its area; a shape hidden more than this is never annotated
-DIFFICULT_BELOW = 0.50
+MIN_VISIBLE = 0.25  # of its area; a shape hidden more than this is never annotated
+DIFFICULT_BELOW = 0.40
 MIN_CONTRAST = 90.0  # mean colour of a shape against what lies behind it, largest channel
 PLACEMENT_TRIALS = 12
 _SHIFT = 4  # fractional bits of OpenCV's sub-pixel drawing
@@ -131,7 +131,7 @@ def _texture(
 def _clutter(image: Float32[np.ndarray, "H W 3"], rng: np.random.Generator) -> None:
     """Draws lines and curves that belong to no class, in place."""
     height, width = image.shape[:2]
-    for _ in range(rng.integers(1, 6)):
+    for _ in range(rng.integers(2, 8)):
         colour = rng.uniform(0, 255, 3).tolist()
         centre = rng.uniform((0, 0), (width, height))
         match rng.integers(3):

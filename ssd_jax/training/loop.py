@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,13 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from ssd_jax import config as config_lib
-from ssd_jax.data import Batch, Dataset, load_dataset, train_batches
+from ssd_jax.cli import progress_bar
+from ssd_jax.data import Batch, Dataset, Policies, load_dataset, train_batches
+from ssd_jax.data.check.summary import forebodings
+from ssd_jax.data.policies import plan
 from ssd_jax.evaluation import report
 from ssd_jax.evaluation.evaluator import Evaluation, compile_predict, evaluate
+from ssd_jax.priors import PriorSpec
 from ssd_jax.recipe import build_model, build_predict
 from ssd_jax.sharding import make_mesh, shardings
 from ssd_jax.training import checkpoints as checkpoint_lib
@@ -28,7 +32,7 @@ from ssd_jax.visualize import write_image
 SHEET = "detections.png"
 
 # Fields that may differ when a run goes on: they change neither the network nor its data.
-FREE_TO_CHANGE = ("train.", "evaluate.", "detect.", "data.workers", "optimizer.")
+FREE_TO_CHANGE = ("train.", "evaluate.", "detect.", "data.workers", "data.cache", "optimizer.")
 
 
 def train(
@@ -84,6 +88,7 @@ def train(
 
         meta = Meta(config, class_names)
         model = build_model(config, class_names)
+        look_over(config, train_data, eval_data, model.priors, console)
         optimizer = build_optimizer(config)
         step_fn = compile_train_step(build_train_step(config, model, optimizer), mesh)
         predict = compile_predict(build_predict(config, model), mesh)
@@ -106,7 +111,7 @@ def train(
         progress = Progress(config, start, log, console)
         evaluation = None
 
-        for batch in load_batches(config, train_data, start):
+        for batch in load_batches(config, train_data, start, rows, console):
             state, metrics = step_fn(state, to_device(batch, rows))
             step = progress.stepped(metrics)
 
@@ -141,19 +146,63 @@ def with_preprocessing(config: ConfigDict, old: Meta | None, initial: Initial | 
     return config
 
 
-def load_batches(config: ConfigDict, dataset: Dataset, start: int) -> Iterator[Batch]:
-    """The batches of the steps from `start` to the config's last."""
-    return train_batches(
-        dataset,
-        batch_size=config.train.batch_size,
-        canvas_size=config.data.canvas,
-        slots=config.data.slots,
-        seed=config.seed,
-        start_step=start,
-        stop_step=config.train.steps,
-        workers=config.data.workers,
-        difficult=config.data.difficult,
-    )
+def look_over(
+    config: ConfigDict, train_data: Dataset, eval_data: Dataset, spec: PriorSpec, console: Console
+) -> None:
+    """Says what the policies do to the training split, and what the run may suffer from.
+
+    The quick part of `python -m ssd_jax.data.check`: no image is decoded.
+    """
+    planned = plan(train_data, Policies.from_settings(config.data), config.data.slots)
+    for line in planned.lines:
+        console.print(line, highlight=False, markup=False)
+    if config.loss.min_negatives:
+        console.print(
+            f"{config.loss.min_negatives} hardest priors at least of every image teach the "
+            "background (loss.min_negatives)",
+            highlight=False,
+        )
+    train_objects, eval_objects = train_data.source.objects, eval_data.source.objects
+    for line in forebodings(train_objects, eval_objects, train_data.class_names, spec):
+        console.print(f"warning: {line}", highlight=False, markup=False)
+
+
+def load_batches(
+    config: ConfigDict,
+    dataset: Dataset,
+    start: int,
+    rows: jax.sharding.NamedSharding,
+    console: Console,
+) -> Iterator[Batch]:
+    """The batches of the steps from `start` to the config's last; a cache is filled first."""
+    with contextlib.ExitStack() as shown:
+        return train_batches(
+            dataset,
+            batch_size=config.train.batch_size,
+            canvas_size=config.data.canvas,
+            slots=config.data.slots,
+            seed=config.seed,
+            start_step=start,
+            stop_step=config.train.steps,
+            workers=config.data.workers,
+            policies=Policies.from_settings(config.data),
+            cache=config.data.cache,
+            sharding=rows,
+            progress=cache_bar(console, shown),
+        )
+
+
+def cache_bar(console: Console, shown: contextlib.ExitStack) -> Callable[[int, int], None]:
+    """A progress bar of filling a cache, which appears with the first images."""
+    bar = progress_bar(console)
+    task = bar.add_task("decoding into the cache", total=None)
+
+    def update(done: int, total: int) -> None:
+        if not bar.live.is_started:
+            shown.enter_context(bar)
+        bar.update(task, completed=done, total=total)
+
+    return update
 
 
 def load_splits(config: ConfigDict) -> tuple[Dataset, Dataset]:

@@ -1,4 +1,4 @@
-"""SGD with the paper's parameter groups, and its learning rates."""
+"""SGD with the paper's parameter groups, AdamW and Muon, and their learning rates."""
 
 from typing import Any
 
@@ -44,10 +44,27 @@ def is_bias(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "bias", params)
 
 
-def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-    """SGD with momentum, or AdamW; weights decay, biases do not and learn at `bias_rate`.
+def _muon(momentum: float, adam_rate: float) -> optax.GradientTransformation:
+    """Muon on the convolutions' kernels, each a matrix [kh kw I, O]; Adam on all else."""
 
-    SGD's decay is coupled: added to the gradient before the momentum, as in Caffe. AdamW's is not.
+    def is_kernel(params: Any) -> Any:
+        return jax.tree.map(lambda leaf: "muon" if leaf.ndim == 4 else "adam", params)
+
+    def as_matrices(kernels: Any) -> Any:
+        dimensions = optax.contrib.MuonDimensionNumbers((0, 1, 2), (3,))
+        return jax.tree.map(lambda _: dimensions, kernels)
+
+    muon = optax.contrib.scale_by_muon(beta=momentum, weight_dimension_numbers=as_matrices)
+    adam = optax.chain(optax.scale_by_adam(), optax.scale(adam_rate))
+    return optax.partition({"muon": muon, "adam": adam}, is_kernel)
+
+
+def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
+    """SGD with momentum, AdamW, or Muon; weights decay, biases do not and learn at `bias_rate`.
+
+    SGD's decay is coupled: added to the gradient before the momentum, as in Caffe. The others' is
+    not. Muon (K. Jordan, "Muon: an optimizer for hidden layers in neural networks", 2024) makes
+    each kernel's momentum orthogonal: all its directions move as much.
     """
     settings = config.optimizer
 
@@ -58,6 +75,7 @@ def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     directions = {
         "sgd": (decay, optax.trace(settings.momentum)),
         "adamw": (optax.scale_by_adam(b1=settings.momentum), decay),
+        "muon": (_muon(settings.momentum, settings.adam_rate), decay),
     }
     return optax.chain(
         *choose("optimizer.kind", settings.kind, directions),

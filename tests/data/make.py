@@ -21,6 +21,14 @@ def encode(image: np.ndarray, suffix: str = ".jpg") -> bytes:
     return cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
+def with_exif(jpeg: bytes, orientation: int) -> bytes:
+    """A JPEG with one EXIF tag, its orientation (6: a viewer turns it clockwise by a quarter)."""
+    # APP1: big-endian TIFF with the one tag 0x0112.
+    tag = f"0112000300000001 {orientation:04x}0000"
+    body = b"Exif\0\0" + bytes.fromhex(f"4d4d002a00000008 0001 {tag} 00000000")
+    return jpeg[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:]
+
+
 def xml_object(
     name: str, box: Box, *, difficult: bool = False, truncated: bool = False, pose: str = "Left"
 ) -> str:

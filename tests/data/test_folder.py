@@ -2,10 +2,13 @@ import logging
 import pickle
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from ssd_jax.data.example import Dataset
 from ssd_jax.data.folder import VocFolder
+from ssd_jax.data.loader import eval_batches
 from tests.data import make
 
 BCCD = Path(__file__).parents[2] / "../shared/data/bccd"
@@ -38,6 +41,8 @@ def test_examples_follow_the_list(root: Path):
     )
     np.testing.assert_array_equal(example["labels"], [2, 1])
     np.testing.assert_array_equal(example["difficult"], [False, True])
+    np.testing.assert_array_equal(example["crowd"], [False, False])
+    np.testing.assert_allclose(example["area"], [32 * 24, 80 * 60], rtol=1e-6)
 
 
 def test_given_classes_keep_their_order(root: Path):
@@ -75,6 +80,30 @@ def test_a_missing_size_is_read_from_the_image(root: Path):
     np.testing.assert_array_equal(
         VocFolder(root, "train")[1]["boxes"], np.float32([[0.1, 0.1, 0.5, 0.5]])
     )
+
+
+def test_exif_is_followed_where_the_annotated_size_says_so(root: Path):
+    upright = make.encode(make.picture(60, 80))
+    (root / "JPEGImages" / "a.jpg").write_bytes(make.with_exif(upright, orientation=6))
+    assert not VocFolder(root, "train")[1]["turned"]
+    (root / "Annotations" / "a.xml").write_text(make.xml((80, 60), [DOG]))
+    example = VocFolder(root, "train")[1]
+    assert example["turned"]
+    dataset = Dataset("x", "train", VocFolder(root, "train"), ("cat", "dog", "emu"))
+    (batch,) = eval_batches(dataset, batch_size=2, canvas_size=100, slots=0)
+    np.testing.assert_array_equal(batch["original_size"], [[60, 80], [80, 60]])
+    turned = cv2.rotate(make.picture(60, 80), cv2.ROTATE_90_CLOCKWISE).astype(int)
+    assert np.abs(batch["image"][1, :80, :60] - turned).mean() < 3
+
+
+def test_unicode_paths(root: Path):
+    moved = root.rename(root.parent / "Bäume 木 🌳")
+    for path in (moved / "JPEGImages/a.jpg", moved / "Annotations/a.xml"):
+        path.rename(path.with_stem("ä木🌳"))
+    (moved / "ImageSets/Main/train.txt").write_text("ä木🌳\n", encoding="utf-8")
+    dataset = Dataset("x", "train", VocFolder(moved, "train"), ("cat", "dog", "emu"))
+    (batch,) = eval_batches(dataset, batch_size=1, canvas_size=80, slots=0)
+    assert batch["name"][0] == "ä木🌳.jpg" and batch["image"].any()
 
 
 def test_odd_boxes_are_mended_and_reported_once(root: Path, caplog):

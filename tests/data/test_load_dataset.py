@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ssd_jax import config as config_lib
 from ssd_jax.data import KINDS, load_dataset
 from tests.data import make
 
@@ -13,8 +14,8 @@ DOG = make.xml_object("dog", (8, 6, 40, 30))
 
 
 def settings(kind: str, **fields) -> SimpleNamespace:
-    defaults = dict(kind=kind, data_dir="", voc_root="", archives="", root="", class_names=())
-    return SimpleNamespace(**(defaults | fields))
+    defaults = config_lib.base().data.to_dict()
+    return SimpleNamespace(**(defaults | dict(kind=kind) | fields))
 
 
 def test_shapes(small_shapes, tmp_path: Path):
@@ -36,10 +37,8 @@ def test_voc_folder(tmp_path: Path):
     assert load_dataset(settings("voc_folder", root=root), "train").class_names == ("dog",)
     given = settings("voc_folder", root=root, class_names=("cat", "dog"))
     dataset = load_dataset(given, "train")
-    assert dataset.class_names == ("cat", "dog") and (dataset.name, dataset.split) == (
-        root,
-        "train",
-    )
+    assert dataset.class_names == ("cat", "dog") and dataset.category_ids == (1, 2)
+    assert (dataset.name, dataset.split) == (root, "train")
     assert dataset.source[0]["labels"].tolist() == [2]
 
 
@@ -55,11 +54,12 @@ def test_coco(tmp_path: Path):
     (tmp_path / "annotations/instances_val2017.json").write_text(json.dumps(content))
     dataset = load_dataset(settings("coco", root=str(tmp_path)), "val2017")
     assert dataset.class_names == ("dog",) and dataset.source[0]["image_id"] == 3
+    assert dataset.category_ids == (5,)
 
 
-@pytest.mark.parametrize("kind", ["voc_folder", "coco"])
+@pytest.mark.parametrize("kind", ["voc_folder", "coco_json"])
 def test_a_kind_without_its_folder_says_what_to_set(kind: str, tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=rf"set data\.root .*'{kind}'"):
+    with pytest.raises(FileNotFoundError, match=r"set data\.root to the dataset's folder"):
         load_dataset(settings(kind), "train")
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere: set data\.root"):
         load_dataset(settings(kind, root=str(tmp_path / "nowhere")), "train")

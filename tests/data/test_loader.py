@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ssd_jax.data.batch import Batch
 from ssd_jax.data.example import Concatenated, Dataset
 from ssd_jax.data.file_source import FileSource
 from ssd_jax.data.images import decode_image
-from ssd_jax.data.loader import Batch, count_slots, eval_batches, train_batches
+from ssd_jax.data.loader import count_slots, eval_batches, train_batches
+from ssd_jax.data.policies import Policies
 from tests.data import make
 
 CANVAS = 48
@@ -29,7 +31,9 @@ def file_dataset(folder: Path, broken: int | None = None) -> Dataset:
         boxes.append(np.sort(corners, axis=1).reshape(count, 4))
         labels.append(np.arange(1, count + 1, dtype=np.int32))
         difficult.append(np.arange(count) % 2 == 1)
-    source = FileSource(paths, range(7), boxes, labels, difficult)
+    crowd = [np.zeros(count, np.bool_) for count in COUNTS]
+    area = [np.ones(count, np.float32) for count in COUNTS]
+    source = FileSource(paths, range(7), boxes, labels, difficult, crowd, area)
     return Dataset("pngs", "all", source, ("a", "b", "c"))
 
 
@@ -68,6 +72,7 @@ def test_a_batch_holds_each_picture_and_its_objects(dataset: Dataset):
         "labels": ((7, 4), "int32"),
         "difficult": ((7, 4), "bool"),
         "index": ((7,), "int64"),
+        "skipped": ((7,), "int64"),
     }
     assert batch["name"].tolist() == [f"{number}.png" for number in range(7)]
     np.testing.assert_array_equal(batch["original_size"], SIZES)
@@ -139,7 +144,7 @@ def test_processes_share_a_batch_in_contiguous_parts(dataset: Dataset):
 
 
 def test_difficult_objects_can_be_dropped(dataset: Dataset):
-    kept, dropped = train(dataset, 4), train(dataset, 4, difficult="drop")
+    kept, dropped = train(dataset, 4), train(dataset, 4, policies=Policies(difficult="drop"))
     for a, b in zip(kept, dropped, strict=True):
         np.testing.assert_array_equal(a["index"], b["index"])
         assert not b["difficult"].any()
@@ -151,17 +156,33 @@ def test_difficult_objects_can_be_dropped(dataset: Dataset):
     assert any(batch["difficult"].any() for batch in kept)
 
 
+def test_crowds_take_no_slots(tmp_path: Path):
+    boxes = np.float32([[0, 0, 1, 1], [0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]])
+    (tmp_path / "a.png").write_bytes(make.encode(make.picture(20, 30), ".png"))
+    crowd, area = np.array([False, True, False]), np.ones(3, np.float32)
+    labels, easy = np.int32([1, 2, 3]), np.zeros(3, np.bool_)
+    source = FileSource([tmp_path / "a.png"], [9], [boxes], [labels], [easy], [crowd], [area])
+    dataset = Dataset("x", "all", source, ("a", "b", "c"))
+    assert count_slots(dataset, 0) == 2
+    for batch in [
+        *train(dataset, 1, batch_size=2),
+        *eval_batches(dataset, batch_size=1, canvas_size=CANVAS, slots=0),
+    ]:
+        np.testing.assert_array_equal(batch["labels"][0], [1, 3])
+        np.testing.assert_array_equal(batch["boxes"][0], boxes[[0, 2]])
+
+
 def test_slots_are_counted(dataset: Dataset):
     assert count_slots(dataset, 0) == 3 == train(dataset, 1)[0]["labels"].shape[1]
     assert count_slots(dataset, 10) == 10
+    assert count_slots(dataset, 2) == 3
     assert count_slots(Dataset("x", "all", one_without_objects(), ()), 0) == 1
 
 
 def one_without_objects() -> FileSource:
-    nothing = np.zeros(0, np.int32)
-    return FileSource(
-        [Path("x.png")], [0], [np.zeros((0, 4), np.float32)], [nothing], [nothing.astype(np.bool_)]
-    )
+    none, unmarked = np.zeros((0, 4), np.float32), np.zeros(0, np.bool_)
+    labels, area = none[:, 0].astype(np.int32), none[:, 0]
+    return FileSource([Path("x.png")], [0], [none], [labels], [unmarked], [unmarked], [area])
 
 
 @pytest.mark.parametrize("make_batches", [train_batches, eval_batches])
@@ -171,13 +192,11 @@ def test_bad_requests_fail_at_once(dataset: Dataset, make_batches):
         extra = dict(seed=0, stop_step=1) if make_batches is train_batches else {}
         make_batches(dataset, **(defaults | extra | options))
 
-    with pytest.raises(
-        ValueError, match=r"'2\.png' of pngs.* has 3 objects.* 2 slots.*data\.slots"
-    ):
-        request(dataset, slots=2)
     with pytest.raises(ValueError, match="batch of 4 rows cannot be shared equally by 3"):
         request(dataset, process_count=3)
-    empty = dataclasses.replace(dataset, source=FileSource([], [], [], [], []), split="none")
+    empty = dataclasses.replace(
+        dataset, source=FileSource([], [], [], [], [], [], []), split="none"
+    )
     with pytest.raises(ValueError, match="split 'none' of pngs is empty"):
         request(empty)
 

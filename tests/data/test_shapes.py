@@ -121,7 +121,7 @@ def test_stored_as_drawn(small_shapes):
                 atol=1e-4,
             )
             np.testing.assert_array_equal(example["labels"], picture.labels)
-            np.testing.assert_array_equal(example["difficult"], picture.visible < 0.5)
+            np.testing.assert_array_equal(example["difficult"], picture.visible < 0.4)
             assert dataset.source.object_counts[number] == len(picture.labels)
             decoded = decode_image(example["image"], example["name"]).astype(float)
             assert np.abs(decoded - picture.image).mean() < 12

@@ -1,12 +1,9 @@
-import contextlib
+import dataclasses
 import functools
 import hashlib
-import http.server
 import json
 import logging
 import tarfile
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +12,12 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.object_detection import voc as stock_voc
 
 from ssd_jax.data import devkit, voc
+from ssd_jax.data.download import Archive
 from ssd_jax.data.example import Dataset, Example
+from ssd_jax.data.loader import eval_batches
 from ssd_jax.data.voc import load_voc
 from tests.data import make
+from tests.data.serve import served
 
 SAMPLE = Path(__file__).parents[2] / "../shared/data/voc2007_sample/VOCdevkit"
 DOG = make.xml_object("dog", (8, 6, 40, 30), pose="Frontal", truncated=True)
@@ -59,6 +59,8 @@ def test_prepares_from_a_devkit(root: Path, data_dir: str):
     np.testing.assert_array_equal(first["boxes"], expected)  # unshifted, as TFDS
     np.testing.assert_array_equal(first["labels"], [12, 8])
     np.testing.assert_array_equal(first["difficult"], [False, True])
+    np.testing.assert_array_equal(first["crowd"], [False, False])
+    np.testing.assert_allclose(first["area"], [32 * 24, 79 * 59], rtol=1e-5)
     assert examples["000002.jpg"]["boxes"].shape == (0, 4)
     assert sorted(dataset.source.object_counts) == [0, 1, 2]
 
@@ -163,7 +165,7 @@ def pack(root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with tarfile.open(folder / TAR, "w") as tar:
         tar.add(root, "VOCdevkit")
     data = (folder / TAR).read_bytes()
-    archive = devkit.Archive(TAR, len(data), hashlib.sha256(data).hexdigest())
+    archive = Archive(TAR, len(data), hashlib.sha256(data).hexdigest(), ())
     monkeypatch.setitem(devkit.ARCHIVES, "2007", (archive,))
     return folder / TAR
 
@@ -188,13 +190,15 @@ def test_wrong_tars_are_named(root: Path, tmp_path: Path, data_dir: str, monkeyp
     load = functools.partial(load_voc, "2007_train", data_dir=data_dir)
     with pytest.raises(FileNotFoundError, match=r"set data\.archives"):
         load(archives=str(tmp_path / "nowhere"))
-    with pytest.raises(FileNotFoundError, match=r"no VOCtrainval.* needs .*trainval.* and .*test"):
+    with pytest.raises(
+        FileNotFoundError, match=r"lacks VOCtrainval.* and VOCtest.*: set data\.archives"
+    ):
         load(archives=str(tmp_path))
     tar = pack(root, tmp_path / "tars", monkeypatch)
     data = tar.read_bytes()
     for wrong in (data[:-512], data[:-1] + b"x"):
         tar.write_bytes(wrong)
-        with pytest.raises(ValueError, match=rf"{TAR} is not the official"):
+        with pytest.raises(ValueError, match=rf"{TAR} .*is not the official"):
             load(archives=str(tar.parent))
 
 
@@ -218,40 +222,57 @@ def test_links_in_a_tar_lead_nowhere(tmp_path: Path):
             files.read(f"{kind.decode()}.txt")
 
 
-@contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serves a folder over HTTP; yields the address."""
+def test_without_a_network_it_says_what_to_put_where(data_dir: str, monkeypatch):
+    nobody = {
+        year: tuple(dataclasses.replace(a, urls=("http://127.0.0.1:9/a.tar",)) for a in archives)
+        for year, archives in devkit.ARCHIVES.items()
+    }
+    monkeypatch.setattr(devkit, "ARCHIVES", nobody)
+    with pytest.raises(OSError, match=r"127\.0\.0\.1:9: no connection") as error:
+        load_voc("2007_trainval+2012_trainval", data_dir=data_dir)
+    message = str(error.value)
+    assert "\n" not in message
+    assert message.endswith(
+        "or put VOCtrainval_06-Nov-2007.tar, VOCtest_06-Nov-2007.tar and "
+        f"VOCtrainval_11-May-2012.tar into {data_dir}/downloads/voc, or set data.voc_root to an "
+        "unpacked VOCdevkit"
+    )
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
 
-    handler = functools.partial(Quiet, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-
-
-def test_downloads_from_the_first_mirror_that_has_the_tar(
+def test_downloads_what_is_not_there_and_prepares_it(
     root: Path, tmp_path: Path, data_dir: str, monkeypatch
 ):
     tar = pack(root, tmp_path / "tars", monkeypatch)
     with served(tar.parent) as address:
-        monkeypatch.setattr(voc, "_MIRRORS", (f"{address}gone/", address))
+        (archive,) = devkit.ARCHIVES["2007"]
+        urls = (f"{address}gone/{TAR}", f"{address}{TAR}")
+        here = {"2007": (dataclasses.replace(archive, urls=urls),)}
+        monkeypatch.setattr(devkit, "ARCHIVES", here)
         assert len(load_voc("2007_trainval", data_dir=data_dir)) == 3
+    tar.rename(tar.with_suffix(".moved"))
+    assert len(load_voc("2007_test", data_dir=data_dir)) == 1  # prepared: no tar, no network
 
 
-def test_a_download_that_is_another_file_is_refused(
-    root: Path, tmp_path: Path, data_dir: str, monkeypatch
-):
-    tar = pack(root, tmp_path / "tars", monkeypatch)
-    tar.write_bytes(tar.read_bytes()[:-1] + b"x")
-    with served(tar.parent) as address:
-        monkeypatch.setattr(voc, "_MIRRORS", (f"{address}gone/", address))
-        with pytest.raises(OSError, match=r"404.*is not the official.*data\.voc_root") as error:
-            load_voc("2007_trainval", data_dir=data_dir)
-    assert "\n" not in str(error.value)
+@pytest.mark.parametrize("file_format", ["array_record", "parquet"])
+def test_what_tfds_prepared_is_read_as_it_is(root: Path, data_dir: str, file_format: str):
+    """Written by TFDS under the stock builder's name and features."""
+    builder = voc.Voc(data_dir=data_dir, config="2007", files=devkit.FolderDevkit(root, "2007"))
+    builder.download_and_prepare(file_format=file_format)
+    dataset = load_voc("2007_trainval", data_dir=data_dir)
+    by_id = by_name(dataset)
+    assert by_id.keys() == {"000001.jpg", "000002.jpg", "000003.jpg"}
+    np.testing.assert_array_equal(by_id["000001.jpg"]["labels"], [12, 8])
+    assert by_id["000002.jpg"]["boxes"].shape == (0, 4)
+    (batch,) = eval_batches(dataset, batch_size=3, canvas_size=100, slots=0, workers=1)
+    assert sorted(batch["name"]) == ["000001.jpg", "000002.jpg", "000003.jpg"]
+
+
+def test_it_reads_what_builder_from_directory_reads(root: Path, data_dir: str):
+    dataset = load_voc("2007_test", data_dir=data_dir, voc_root=str(root))
+    (folder,) = Path(data_dir).glob("voc_local/*/voc/2007/5.0.0")
+    (record,) = tfds.builder_from_directory(folder).as_data_source("test")
+    assert record["image"].shape == (60, 80, 3)
+    assert [label + 1 for label in record["objects"]["label"]] == list(dataset.source[0]["labels"])
 
 
 def test_other_file_formats_are_refused(root: Path, data_dir: str):

@@ -72,7 +72,10 @@ def mirror(picture):
 
 
 def move_boxes(boxes, labels, ratio, offset, crop_box, mirrored):
-    """The slots after expansion, crop and mirror; those emptied are zeros."""
+    """The slots after expansion, crop and mirror; those emptied are zeros.
+
+    An object to ignore (label -1) may have its centre outside.
+    """
     new_boxes, new_labels = np.zeros((len(boxes), 4)), np.zeros(len(boxes), int)
     for slot, (box, label) in enumerate(zip(boxes, labels, strict=True)):
         if label == 0:
@@ -80,7 +83,7 @@ def move_boxes(boxes, labels, ratio, offset, crop_box, mirrored):
         box = [(float(box[i]) + float(offset[i % 2])) / float(ratio) for i in range(4)]
         left, top, right, bottom = (float(edge) for edge in crop_box)
         x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-        if not (left <= x <= right and top <= y <= bottom):
+        if label > 0 and not (left <= x <= right and top <= y <= bottom):
             continue
         xmin = (max(box[0], left) - left) / (right - left)
         xmax = (min(box[2], right) - left) / (right - left)

@@ -89,3 +89,23 @@ def test_adamws_first_step_has_the_size_of_the_rate_and_decays_apart():
     )
     np.testing.assert_allclose(updates["conv"]["bias"], [-0.1], rtol=1e-5)
     np.testing.assert_allclose(updates["l2norm"]["scale"], [-0.1 * (-1 + 0.2)], rtol=1e-5)
+
+
+def test_muon_turns_every_direction_of_a_kernel_alike():
+    config = config_with(
+        kind="muon", rate=0.1, adam_rate=0.5, warmup_steps=0, boundaries=(), weight_decay=0.0,
+        bias_rate=1.0,
+    )  # fmt: skip
+    optimizer = build_optimizer(config)
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 2, 5)).astype(np.float32)
+    gradients = {"conv": {"kernel": jnp.asarray(kernel), "bias": jnp.array([3.0, -0.1])}}
+    weights = {"conv": {"kernel": jnp.ones((3, 3, 2, 5)), "bias": jnp.zeros(2)}}
+    updates, _ = optimizer.update(gradients, optimizer.init(weights), weights)
+    left, singular_values, right = np.linalg.svd(kernel.reshape(18, 5), full_matrices=False)
+    assert singular_values.max() > 1.5 * singular_values.min()
+    turned = left.T @ np.asarray(updates["conv"]["kernel"]).reshape(18, 5) @ right.T
+    # Newton-Schulz with Muon's coefficients brings singular values to about .7 to 1.2, not to 1.
+    assert np.all((np.diag(turned) < -0.1 * 0.65) & (np.diag(turned) > -0.1 * 1.25))
+    np.testing.assert_allclose(turned - np.diag(np.diag(turned)), 0, atol=1e-4)
+    # Adam's first step has the size of its rate.
+    np.testing.assert_allclose(updates["conv"]["bias"], [-0.05, 0.05], rtol=1e-5)

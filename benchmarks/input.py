@@ -1,0 +1,233 @@
+"""Times the loader alone, against the same augmentation on the host.
+
+    python benchmarks/input.py --root ../shared/data/voc2007_sample/VOCdevkit/VOC2007
+
+Measures images a second of the loader (read, decode, pad: all that the host does) with threads,
+worker processes and a cache; of SSD's augmentation with OpenCV, in the original's order and in the
+fastest known; and of PyTorch's DataLoader with torchvision's transforms, where installed. Images a
+core are images by seconds of processor time, of all processes: waiting for other programs on the
+machine does not count. Writes benchmarks/results/input.json.
+"""
+
+import argparse
+import datetime
+import functools
+import importlib.metadata
+import importlib.util
+import itertools
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import grain
+import numpy as np
+import psutil
+from absl import flags
+from opencv_augment import as_in_caffe, fused
+from rich.console import Console
+from rich.table import Table
+
+from ssd_jax.data import Dataset, train_batches
+from ssd_jax.data.folder import VocFolder
+from ssd_jax.data.images import decode_image
+
+RESULTS = Path(__file__).parent / "results" / "input.json"
+BATCH, CANVAS, SIDE, SLOTS = 32, 500, 300, 64
+BAR = 5.0
+
+
+def ours(dataset: Dataset, workers: int, cache: str) -> Iterator[Any]:
+    """The loader of ssd_jax."""
+    return train_batches(
+        dataset,
+        batch_size=BATCH,
+        canvas_size=CANVAS,
+        slots=SLOTS,
+        seed=0,
+        stop_step=10**6,
+        workers=workers,
+        cache=cache,
+    )
+
+
+def opencv(dataset: Dataset, workers: int, augment: Callable) -> Iterator[Any]:
+    """Decoding and augmentation on the host, in the threads or workers that `ours` has."""
+    rows = grain.MapDataset.range(len(dataset)).shuffle(seed=0).repeat(10**4)
+    load = functools.partial(load_augmented, dataset=dataset, augment=augment)
+    batches = rows.batch(BATCH).map(load)
+    threads = 1 if workers else os.cpu_count() or 1
+    loaded = batches.to_iter_dataset(grain.ReadOptions(num_threads=threads))
+    if workers:
+        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+        loaded = loaded.mp_prefetch(options)
+    return iter(loaded)
+
+
+def load_augmented(rows: np.ndarray, *, dataset: Dataset, augment: Callable) -> dict[str, Any]:
+    """A batch of augmented pictures."""
+    images = np.empty((len(rows), SIDE, SIDE, 3), np.float32)
+    boxes = np.zeros((len(rows), SLOTS, 4), np.float32)
+    labels = np.zeros((len(rows), SLOTS), np.int32)
+    for i, row in enumerate(rows.tolist()):
+        example = dataset.source[row]
+        picture = decode_image(example["image"], example["name"])
+        rng = np.random.default_rng([row, i])
+        images[i], moved, kept = augment(picture, example["boxes"], SIDE, rng)
+        boxes[i, : kept.sum()] = moved[kept]
+        labels[i, : kept.sum()] = example["labels"][kept]
+    return {"image": images, "boxes": boxes, "labels": labels}
+
+
+def torchvision_loader(dataset: Dataset, workers: int) -> Iterator[Any]:
+    """PyTorch's DataLoader with the transforms of torchvision's own recipe for SSD."""
+    import torch
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+
+    torch.set_num_threads(1)
+    transforms = v2.Compose(
+        [
+            v2.RandomPhotometricDistort(),
+            v2.RandomZoomOut(fill=[123, 117, 104]),
+            v2.RandomIoUCrop(),
+            v2.RandomHorizontalFlip(),
+            v2.Resize((SIDE, SIDE)),
+            v2.ToDtype(torch.float32),
+            v2.SanitizeBoundingBoxes(),
+        ]
+    )
+
+    class Pictures(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return 10**6
+
+        def __getitem__(self, number: int):
+            example = dataset.source[number % len(dataset)]
+            picture = decode_image(example["image"], example["name"])
+            height, width = picture.shape[:2]
+            image = tv_tensors.Image(torch.from_numpy(picture).permute(2, 0, 1))
+            scaled = example["boxes"] * np.float32([width, height, width, height])
+            boxes = tv_tensors.BoundingBoxes(scaled, format="XYXY", canvas_size=(height, width))
+            labels = torch.from_numpy(example["labels"].copy())
+            return transforms(image, {"boxes": boxes, "labels": labels})
+
+    loader = torch.utils.data.DataLoader(
+        Pictures(),
+        batch_size=BATCH,
+        num_workers=workers,
+        collate_fn=lambda samples: (torch.stack([s[0] for s in samples]), [s[1] for s in samples]),
+    )
+    return iter(loader)
+
+
+def measure(batches: Iterator[Any], seconds: float) -> dict[str, float]:
+    """Images a second and a core over some seconds, after two batches that warm up."""
+    for _ in itertools.islice(batches, 2):
+        pass
+    started, before, count = time.perf_counter(), processor_seconds(), 0
+    for _ in batches:
+        count += BATCH
+        if time.perf_counter() - started > seconds:
+            break
+    elapsed, used = time.perf_counter() - started, processor_seconds() - before
+    if close := getattr(batches, "close", None):
+        close()
+    return {"images_per_second": count / elapsed, "images_per_core_second": count / used}
+
+
+def processor_seconds() -> float:
+    """Processor time of this process and its children so far."""
+    this = psutil.Process()
+    times = [process.cpu_times() for process in (this, *this.children(recursive=True))]
+    return sum(one.user + one.system for one in times)
+
+
+def contenders(dataset: Dataset) -> list[tuple[str, str, Callable[[], Iterator[Any]]]]:
+    """(name, workers, what starts its batches) of each."""
+    rows: list[tuple[str, str, Callable[[], Iterator[Any]]]] = []
+    for workers in (0, 1, 2):
+        label = str(workers) if workers else "threads"
+        rows.append(("ssd_jax", label, functools.partial(ours, dataset, workers, "none")))
+    rows.append(("ssd_jax, cache=host", "threads", functools.partial(ours, dataset, 0, "host")))
+    for name, augment in (("OpenCV, Caffe's order", as_in_caffe), ("OpenCV, one warp", fused)):
+        for workers in (0, 2):
+            label = str(workers) if workers else "threads"
+            rows.append((name, label, functools.partial(opencv, dataset, workers, augment)))
+    if importlib.util.find_spec("torchvision") is None:
+        print("torchvision is not installed: its DataLoader is left out")
+    else:
+        rows += [
+            ("DataLoader, torchvision", str(n), functools.partial(torchvision_loader, dataset, n))
+            for n in (0, 2)
+        ]
+    return rows
+
+
+def processor() -> str:
+    """The processor's name, where Linux tells it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((x.split(":")[1].strip() for x in lines if "model name" in x), platform.machine())
+
+
+def main() -> None:
+    """Measures, prints, writes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", default="../shared/data/voc2007_sample/VOCdevkit/VOC2007")
+    parser.add_argument("--split", default="trainval+test")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
+    options = parser.parse_args()
+    flags.FLAGS.mark_as_parsed()  # grain reads absl's flags when it starts workers
+    cv2.setNumThreads(1)
+    source = VocFolder(options.root, options.split)
+    dataset = Dataset(options.root, options.split, source, source.class_names)
+    results = []
+    for name, workers, start in contenders(dataset):
+        figures = measure(start(), options.seconds)
+        results.append({"name": name, "workers": workers, **figures})
+        print(f"{name}, {workers}: {figures['images_per_second']:.0f} images/s", flush=True)
+
+    host = max(r["images_per_core_second"] for r in results if "Caffe" in r["name"])
+    table = Table(title=f"{len(dataset)} images of {options.root}, batches of {BATCH}")
+    table.add_column("loader")
+    for column in ("workers", "images/s", "images/s a core", "times OpenCV"):
+        table.add_column(column, justify="right")
+    for result in results:
+        core = result["images_per_core_second"]
+        result["times_opencv"] = core / host
+        table.add_row(
+            result["name"],
+            result["workers"],
+            f"{result['images_per_second']:.0f}",
+            f"{core:.0f}",
+            f"{core / host:.1f}",
+        )
+    Console().print(table)
+    uncached = [r for r in results if r["name"] == "ssd_jax"]
+    reached = max(result["times_opencv"] for result in uncached)
+    print(f"the bar is {BAR} times OpenCV in Caffe's order; reached: {reached:.1f}")
+    packages = ["numpy", "grain", "opencv-python-headless", "jax", "torch", "torchvision"]
+    installed = {one.name for one in importlib.metadata.distributions()}
+    report = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device": f"{os.cpu_count()} x {processor()}",
+        "versions": {
+            name: importlib.metadata.version(name) for name in packages if name in installed
+        },
+        "python": platform.python_version(),
+        "batch": BATCH,
+        "canvas": CANVAS,
+        "input": SIDE,
+        "results": results,
+    }
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(report, indent=2) + "\n")
+    print(f"written to {RESULTS}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+r"""One's own data with COCO's annotations (JSON), straight from the files.
+
+    python train.py --config configs/custom_coco.py --config.data.root=DIR
+    python train.py --config configs/custom_coco.py \
+        --config.data.annotations=DIR/all.json --config.data.fraction=0.2
+
+The first wants a file a split, in COCO's layout or a common export's: annotations/instances_SPLIT
+.json and SPLIT/, annotations/SPLIT.json and images/, or SPLIT/_annotations.coco.json beside the
+images; SPLIT is train and test, or as given: --config.data.train=train2017
+--config.data.eval=val2017. The second tests on a fifth of one file's images, chosen by their names
+alone, so by the same ones in every run; the images lie in images/ beside the file, or in
+--config.data.images=FOLDER.
+
+The network and its training are those of configs/custom_voc.py: 20,000 steps of 32 images from
+random weights. No score is known of them.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import custom_voc
+
+
+def get_config() -> ConfigDict:
+    """The recipe of one's own data in VOC's layout, but for the files and the AP."""
+    config = custom_voc.get_config()
+    config.data.kind = "coco_json"
+    config.evaluate.eleven_point = False
+    config.evaluate.inclusive_pixels = False
+    return config

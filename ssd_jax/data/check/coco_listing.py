@@ -1,0 +1,108 @@
+"""Splits in COCO's instance format."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssd_jax.data.check.listing import Entry, Listing
+from ssd_jax.data.check.problem import Problem
+from ssd_jax.data.coco import find_split
+
+
+def list_coco(root: str, split: str) -> Listing:
+    """A split of a folder that `ssd_jax.data.coco` finds its way in.
+
+    Raises:
+      FileNotFoundError: The folder or the annotation file is not there.
+      ValueError: The file is no JSON of COCO's form.
+    """
+    path, folder = find_split(root, split)
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: broken JSON ({error})") from None
+    if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= set(content):
+        raise ValueError(
+            f"{path}: not COCO's instances: it lacks images, annotations or categories"
+        )
+    categories = {c.get("id"): str(c.get("name")) for c in content["categories"]}
+    problems: list[Problem] = []
+    objects = _objects(content, categories, path, split, problems)
+    entries, seen = [], set()
+    for image in content["images"]:
+        number, name = image.get("id"), image.get("file_name")
+        if number is None or not name:
+            problems.append(_broken(path, split, f"an image without id or file_name: {image}"))
+        elif number in seen:
+            problems.append(Problem(split, str(path), "listed twice", f"image id {number}"))
+        else:
+            seen.add(number)
+            entries.append(_entry(image, folder, path, objects[number], categories))
+    names = tuple(name for _, name in sorted(categories.items()))
+    return Listing(split, tuple(entries), tuple(problems), names)
+
+
+def _objects(
+    content: dict[str, Any],
+    categories: dict[int, str],
+    path: Path,
+    split: str,
+    problems: list[Problem],
+) -> defaultdict[int, list[dict[str, Any]]]:
+    """The sound annotations by image id; the others become problems."""
+    images = {image.get("id") for image in content["images"]}
+    objects: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    for entry in content["annotations"]:
+        number, box = entry.get("id"), entry.get("bbox")
+        if entry.get("image_id") not in images:
+            met = f"annotation {number} is of image {entry.get('image_id')}, which is not there"
+            problems.append(_broken(path, split, met))
+        elif entry.get("category_id") not in categories:
+            met = f"annotation {number} is of category {entry.get('category_id')}"
+            problems.append(Problem(split, str(path), "unknown class", met))
+        elif not _is_box(box):
+            problems.append(_broken(path, split, f"annotation {number} has the box {box}"))
+        else:
+            objects[entry["image_id"]].append(entry)
+    return objects
+
+
+def _entry(
+    image: dict[str, Any],
+    folder: Path,
+    path: Path,
+    objects: list[dict[str, Any]],
+    categories: dict[int, str],
+) -> Entry:
+    file = folder / image["file_name"]
+    height, width = int(image.get("height") or 0), int(image.get("width") or 0)
+    boxes = np.array([o["bbox"] for o in objects], np.float64).reshape(-1, 4)
+    return Entry(
+        file=str(file),
+        annotation=f"{path}, image {image['id']}",
+        read=file.read_bytes,
+        size=(height, width) if height > 0 and width > 0 else None,
+        boxes=np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1),
+        relative=False,
+        names=tuple(categories[o["category_id"]] for o in objects),
+        difficult=np.zeros(len(objects), np.bool_),
+        crowd=np.array([bool(o.get("iscrowd", 0)) for o in objects], np.bool_),
+    )
+
+
+def _broken(path: Path, split: str, text: str) -> Problem:
+    return Problem(split, str(path), "broken annotation", text)
+
+
+def _is_box(box: Any) -> bool:
+    return (
+        isinstance(box, list)
+        and len(box) == 4
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in box)
+    )

@@ -1,0 +1,268 @@
+"""Datasets with every fault there is, looked over by the command that users run."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from rich.console import Console
+
+from ssd_jax import config as config_lib
+from ssd_jax.data.check.__main__ import check
+from ssd_jax.data.check.problem import KINDS
+from ssd_jax.recipe import build_priors
+from tests.data import make
+
+ROOT = Path(__file__).parents[3]
+BCCD = ROOT.parent / "shared/data/bccd"
+
+
+def config_of(root: Path, **data) -> config_lib.ConfigDict:
+    config = config_lib.base()
+    config.data.update({"kind": "voc_folder", "root": str(root), "train": "train", "eval": "test"})
+    config.data.update(data)
+    return config
+
+
+def run(config, out: Path, *, quick: bool = False) -> tuple[dict[str, list[str]], str]:
+    """(files and texts of the problems by kind, what was printed)."""
+    console = Console(file=io.StringIO(), width=200)
+    kinds: dict[str, list[str]] = {}
+    for problem in check(config, out, console, quick=quick):
+        kinds.setdefault(problem.kind, []).append(f"{Path(problem.file).name}: {problem.text}")
+    return kinds, console.file.getvalue()
+
+
+GOOD = make.xml_object("cat", (10, 10, 50, 40))
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Path:
+    """A folder whose images are named after what is wrong with them."""
+    objects = {
+        "fine": [GOOD],
+        "also_fine": [GOOD, make.xml_object("dog", (1, 1, 80, 60), difficult=True)],
+        "inverted": [make.xml_object("cat", (50, 10, 10, 40))],
+        "flat": [GOOD, make.xml_object("cat", (10, 10, 10, 40))],
+        "outside": [make.xml_object("cat", (90, 10, 120, 40)), GOOD],
+        "reaching": [make.xml_object("cat", (10, -5, 50, 40))],
+        "unknown": [make.xml_object("bird", (10, 10, 50, 40))],
+        "nothing": [],
+        "torn": [GOOD],
+        "unreadable_xml": [GOOD],
+        "sized": [GOOD],
+        "turned": [GOOD],
+        "copy": [GOOD],
+        "tested": [GOOD],
+        "tested_copy": [GOOD],
+    }
+    train = [*objects, "no_image", "no_xml", "fine"]
+    tested = ["tested", "tested_copy"]
+    root = make.voc_folder(
+        tmp_path / "faulty",
+        objects,
+        {"train": [name for name in train if name not in tested], "test": tested},
+    )
+    images, xmls = root / "JPEGImages", root / "Annotations"
+    (images / "torn.jpg").write_bytes(b"no picture")
+    (images / "no_xml.jpg").write_bytes(make.encode(make.picture(60, 80, 98)))
+    (xmls / "no_image.xml").write_text(make.xml((60, 80), [GOOD]))
+    (xmls / "unreadable_xml.xml").write_text("<annotation><object>")
+    (xmls / "sized.xml").write_text(make.xml((30, 40), [make.xml_object("cat", (1, 1, 20, 20))]))
+    (xmls / "turned.xml").write_text(make.xml((80, 60), [GOOD]))
+    (images / "copy.jpg").write_bytes((images / "fine.jpg").read_bytes())
+    (images / "tested_copy.jpg").write_bytes((images / "also_fine.jpg").read_bytes())
+    return root
+
+
+def test_every_fault_is_found_and_named_by_file(faulty: Path, tmp_path: Path):
+    kinds, printed = run(config_of(faulty, class_names=("cat", "dog")), tmp_path / "out")
+    box = "of an image of 80x60"
+    assert kinds == {
+        "box inverted": [
+            "inverted.xml: object 1 (cat) has its corners exchanged: dropped by training; "
+            f"box (50, 10, 10, 40) {box}"
+        ],
+        "box without area": [
+            f"flat.xml: object 2 (cat) has no area: dropped by training; box (10, 10, 10, 40) {box}"
+        ],
+        "box outside": [
+            "outside.xml: object 1 (cat) is wholly outside: dropped by training; "
+            f"box (90, 10, 120, 40) {box}",
+            "reaching.xml: object 1 (cat) reaches out: clipped by training; "
+            f"box (10, -5, 50, 40) {box}",
+        ],
+        "unknown class": ["unknown.xml: object 1 is a 'bird'"],
+        "no objects": ["unknown.xml: background", "nothing.xml: background"],
+        "undecodable image": ["torn.jpg: 10 bytes: replace it"],
+        "broken annotation": [kinds["broken annotation"][0]],
+        "size differs": [
+            "sized.xml: annotated as 40x30, the image is 80x60",
+            "turned.xml: annotated as 60x80, the image is 80x60 (turned by a quarter)",
+        ],
+        "image twice in a split": [
+            f"copy.jpg: the same content as {faulty / 'JPEGImages/fine.jpg'}"
+        ],
+        "image in two splits": [
+            f"tested_copy.jpg: the same content as {faulty / 'JPEGImages/also_fine.jpg'} of train"
+        ],
+        "no image": ["no_image: add it, or take it off the list"],
+        "no annotation": [
+            "no_xml.xml: add it (without objects, if the image has none), or take it off the list"
+        ],
+        "listed twice": ["train.txt: 'fine'"],
+    }
+    assert kinds["broken annotation"][0].startswith("unreadable_xml.xml: broken XML")
+    for kind in kinds:
+        assert kind in printed
+    written = (tmp_path / "out/problems.txt").read_text()
+    assert f"{faulty / 'Annotations/flat.xml'} (train)\n  warning: box without area" in written
+    assert written.count("\n  ") == sum(map(len, kinds.values()))
+
+
+def test_the_quick_part_decodes_nothing(faulty: Path, tmp_path: Path):
+    kinds, _ = run(config_of(faulty, class_names=("cat", "dog")), tmp_path / "out", quick=True)
+    decoded = {"undecodable image", "size differs", "image twice in a split", "image in two splits"}
+    assert decoded.isdisjoint(kinds)
+    assert {"box inverted", "unknown class", "no image", "no annotation"} <= kinds.keys()
+
+
+def test_a_skipped_image_is_no_error(faulty: Path, tmp_path: Path):
+    config = config_of(faulty, class_names=("cat", "dog"), undecodable="skip")
+    kinds, _ = run(config, tmp_path / "out")
+    assert kinds["skipped image"] == ["torn.jpg: 10 bytes: replace it"]
+    assert KINDS["skipped image"] == "warning"
+
+
+def test_a_missing_list_is_named_with_those_there_are(faulty: Path, tmp_path: Path):
+    kinds, _ = run(config_of(faulty, eval="val"), tmp_path / "out", quick=True)
+    assert kinds["no list"] == ["val.txt: there are test, train"]
+
+
+def test_coco_faults_are_gathered(tmp_path: Path):
+    def annotation(number, image, category, box, **more):
+        return {
+            "id": number, "image_id": image, "category_id": category, "bbox": box, **more
+        }  # fmt: skip
+
+    content = {
+        "images": [
+            {"id": 7, "file_name": "a.jpg", "height": 60, "width": 80},
+            {"id": 8, "file_name": "gone.jpg", "height": 60, "width": 80},
+            {"id": 7, "file_name": "again.jpg", "height": 60, "width": 80},
+            {"id": 9},
+        ],
+        "categories": [{"id": 3, "name": "cat"}, {"id": 5, "name": "dog"}],
+        "annotations": [
+            annotation(1, 7, 3, [10, 10, 20, 20]),
+            annotation(2, 7, 5, [10, 10, 0, 20]),
+            annotation(3, 7, 4, [10, 10, 20, 20]),
+            annotation(4, 70, 3, [10, 10, 20, 20]),
+            annotation(5, 7, 3, [10, 10, 20]),
+            annotation(6, 8, 3, [0, 0, 80, 60], iscrowd=1),
+        ],
+    }
+    root = tmp_path / "coco"
+    (root / "annotations").mkdir(parents=True)
+    (root / "all").mkdir()
+    (root / "annotations/instances_all.json").write_text(json.dumps(content))
+    (root / "all/a.jpg").write_bytes(make.encode(make.picture(60, 80)))
+    config = config_of(root, kind="coco", train="all", eval="all")
+    kinds, printed = run(config, tmp_path / "out")
+    assert kinds.keys() == {
+        "listed twice", "no image", "unknown class", "broken annotation", "box without area"
+    }  # fmt: skip
+    assert kinds["listed twice"] == ["instances_all.json: image id 7"]
+    assert kinds["unknown class"] == ["instances_all.json: annotation 3 is of category 4"]
+    assert len(kinds["broken annotation"]) == 3
+    assert kinds["no image"] == ["gone.jpg: No such file or directory"]
+    assert "1 crowd regions: dropped (data.crowd)" in printed
+
+
+def test_figures_of_the_embedded_dataset(shapes_folder: str, small_shapes, tmp_path: Path):
+    config = config_of(Path(), kind="shapes/small", data_dir=shapes_folder)
+    config.model.size = 128
+    config.priors.sizes = (22.0, 38.0, 62.0, 90.0, 116.0, 140.0)
+    kinds, printed = run(config, tmp_path / "out")
+    assert kinds.keys() == {"no objects"}
+    objects = small_shapes["train"].source.objects
+    by_class = printed[printed.index("objects by class") :]
+    for label, name in enumerate(small_shapes["train"].class_names, start=1):
+        row = next(line for line in by_class.splitlines() if name in line)
+        assert f" {np.sum(objects.labels == label)} " in row
+    assert "the priors fit" in printed and "--config.priors" not in printed
+
+
+def test_proposed_priors_are_flags_that_the_recipe_takes(tmp_path: Path):
+    # Objects of a twentieth of the image, where the paper's smallest prior is a tenth.
+    rng = np.random.default_rng(0)
+    objects = {
+        f"image{i}": [
+            make.xml_object("cat", (x, y, x + 20, y + 20))
+            for x, y in rng.integers(0, 380, (10, 2)).tolist()
+        ]
+        for i in range(4)
+    }
+    root = make.voc_folder(
+        tmp_path / "small", objects, {"train": objects, "test": objects}, size=(400, 400)
+    )
+    config = config_of(root)
+    _, printed = run(config, tmp_path / "out", quick=True)
+    (line,) = [line for line in printed.splitlines() if line.startswith("--config.priors.sizes=")]
+    sizes, ratios = (part.split('"')[1] for part in line.split(" --config.priors.aspect_ratios="))
+    config.priors.sizes, config.priors.aspect_ratios = eval(sizes), eval(f"{ratios}")
+    spec = build_priors(config)
+    assert spec.num_priors == 8732
+    assert min(spec.min_sizes) < 25
+    _, printed = run(config, tmp_path / "out", quick=True)
+    assert "the priors fit: " in printed
+
+
+def test_the_picture_shows_charts_and_the_images_with_problems(faulty: Path, tmp_path: Path):
+    run(config_of(faulty, class_names=("cat", "dog")), tmp_path / "out")
+    picture = cv2.imread(str(tmp_path / "out/check.png"))
+    assert picture.shape[1] == 2 * 620 and picture.shape[0] > 2 * 420 + 100
+    for top in (0, 420):
+        for left in (0, 620):
+            panel = picture[top : top + 420, left : left + 620].reshape(-1, 3)
+            assert len(np.unique(panel, axis=0)) > 10
+
+
+def run_command(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "ssd_jax.data.check", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_the_exit_code_tells_errors(faulty: Path, tmp_path: Path):
+    options = ("--config", "configs/custom_voc.py", "--out", str(tmp_path / "out"))
+    done = run_command(*options, f"--config.data.root={faulty}")
+    assert done.returncode == 1, done.stderr
+    assert "errors" in done.stdout.splitlines()[-1]
+    done = run_command(*options, "--config.data.root=nowhere")
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "error: no folder nowhere: set data.root to a folder in VOC's layout"
+    )
+
+
+@pytest.mark.skipif(not BCCD.is_dir(), reason="no ../shared/data/bccd beside the project")
+def test_the_two_degenerate_boxes_of_bccd(tmp_path: Path):
+    config = config_of(BCCD, train="trainval")
+    kinds, printed = run(config, tmp_path / "out")
+    assert [text.partition(":")[0] for text in kinds.pop("box without area")] == [
+        "BloodImage_00338.xml",
+        "BloodImage_00343.xml",
+    ]
+    assert not kinds
+    assert "0 errors, 2 warnings" in printed
