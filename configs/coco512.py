@@ -8,8 +8,9 @@ Without `root` (annotations/instances_train2017.json, annotations/instances_val2
 and val2017/) or `archives` (annotations_trainval2017.zip, train2017.zip, val2017.zip) it downloads
 those zips, 20 GB; they are read as they are.
 
-400,000 steps of 32 images. Published: AP 28.8, from a VGG16 pretrained on ImageNet. This recipe
-starts from random weights as yet, so expect less; and evaluation prints AP at IoU .5.
+400,000 steps of 32 images from a VGG16 pretrained on ImageNet, which it downloads
+(--config.init=FILE takes one that is there, docs/weights.md). Published: AP 28.8; evaluation prints
+AP at IoU .5.
 """
 
 from ml_collections import ConfigDict

@@ -2,8 +2,9 @@
 
 The data augmentation of the paper (section 2.2, and 3.6 for the expansion) as its Caffe code does
 it, in the order photometric distortion, expansion, crop by one of seven samplers, resize with a
-random kernel, mirror, mean subtraction. What is random is drawn first, as `Parameters`; then
-everything geometric is one reading of the picture (`ssd_jax.resample`).
+random kernel, mirror, mean subtraction (and division by std, for weights that expect it). What is
+random is drawn first, as `Parameters`; then everything geometric is one reading of the picture
+(`ssd_jax.resample`).
 
 Hence the photometric distortion comes after the resize here, not before it: on the pixels that are
 kept instead of all that were decoded, which is several times cheaper. Both orders agree where the
@@ -27,6 +28,8 @@ from jaxtyping import Bool, Float, Int, PRNGKeyArray, UInt8
 from ssd_jax.boxes import pairwise_iou
 from ssd_jax.photometric import Photometric, distort
 from ssd_jax.resample import INTERPOLATIONS, Interpolation, resample
+
+UNIT_STD = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def augment(
     image_size: tuple[int, int],
     mean: tuple[float, float, float],
     options: Augmentation,
+    std: tuple[float, float, float] = UNIT_STD,
 ) -> tuple[Float[Array, "h w 3"], Float[Array, "N 4"], Int[Array, "N"]]:
     """Augment one image with its objects; `jax.vmap` for a batch.
 
@@ -135,11 +139,13 @@ def augment(
         image_size: (height, width) to give.
         mean: (r, g, b), the colour of the expansion, subtracted in the end.
         options: what may happen and how often.
+        std: (r, g, b), what the image is divided by after that.
 
     Returns:
-        The image minus the mean, and boxes and labels in the slots they came in. Objects whose
-        centre is outside the crop, or of which no area is left, become empty slots: label 0, box 0.
-        One to ignore stays as long as any area of it is left: what is seen of it is not background.
+        The image minus the mean, over std, and boxes and labels in the slots they came in. Objects
+        whose centre is outside the crop, or of which no area is left, become empty slots: label 0,
+        box 0. One to ignore stays as long as any area of it is left: what is seen of it is not
+        background.
     """
     parameters = sample_parameters(key, boxes, labels, options)
     pixels = apply_to_image(
@@ -149,6 +155,7 @@ def augment(
         image_size=image_size,
         mean=mean,
         interpolations=options.interpolations,
+        std=std,
     )
     return pixels, *apply_to_boxes(boxes, labels, parameters)
 
@@ -159,17 +166,18 @@ def resize_for_evaluation(
     *,
     image_size: tuple[int, int],
     mean: tuple[float, float, float],
+    std: tuple[float, float, float] = UNIT_STD,
 ) -> Float[Array, "h w 3"]:
-    """Resize the picture at the top left of a canvas, squashing, and subtract the mean.
+    """Resize the picture at the top left of a canvas, squashing; subtract the mean, divide by std.
 
     Equals `cv2.resize` of the picture as float32 with INTER_LINEAR (which does not average when
-    it shrinks), minus the mean. Arguments as in `augment`.
+    it shrinks), minus the mean, over std. Arguments as in `augment`.
     """
     whole = jnp.array([0.0, 0.0, 1.0, 1.0], jnp.float32)
     colours, share = resample(
         image, size, whole, jnp.int32(0), output_size=image_size, interpolations=("linear",)
     )
-    return _subtract_mean(colours, share, mean)
+    return _normalise(colours, share, mean, std)
 
 
 def sample_parameters(
@@ -282,8 +290,9 @@ def apply_to_image(
     image_size: tuple[int, int],
     mean: tuple[float, float, float],
     interpolations: tuple[Interpolation, ...],
+    std: tuple[float, float, float] = UNIT_STD,
 ) -> Float[Array, "h w 3"]:
-    """The augmented image minus the mean. Arguments as in `augment`."""
+    """The augmented image minus the mean, over std. Arguments as in `augment`."""
     colours, share = resample(
         image,
         size,
@@ -292,7 +301,7 @@ def apply_to_image(
         output_size=image_size,
         interpolations=interpolations,
     )
-    return _subtract_mean(distort(colours, parameters.photometric), share, mean)
+    return _normalise(distort(colours, parameters.photometric), share, mean, std)
 
 
 def apply_to_boxes(
@@ -310,11 +319,15 @@ def apply_to_boxes(
     return jnp.where(kept[:, None], moved, 0.0), jnp.where(kept, labels, 0)
 
 
-def _subtract_mean(
-    colours: Float[Array, "h w 3"], share: Float[Array, "h w"], mean: tuple[float, float, float]
+def _normalise(
+    colours: Float[Array, "h w 3"],
+    share: Float[Array, "h w"],
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
 ) -> Float[Array, "h w 3"]:
-    """Fill what is not picture with the mean, then subtract the mean: there, 0 is left."""
-    return share[:, :, None] * (colours - jnp.array(mean, jnp.float32)[None, None, :])
+    """Fill what is not picture with the mean, subtract that (there 0 is left), divide by std."""
+    centred = share[:, :, None] * (colours - jnp.array(mean, jnp.float32)[None, None, :])
+    return centred / jnp.array(std, jnp.float32)[None, None, :]
 
 
 if __name__ == "__main__":

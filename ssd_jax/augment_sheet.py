@@ -38,21 +38,22 @@ def main(arguments: Sequence[str]) -> None:
             policies=Policies.from_settings(config.data),
         )
     )
-    mean = tuple(config.model.mean)
+    mean, std = tuple(config.model.mean), tuple(config.model.std)
     size = (config.model.size, config.model.size)
     options = build_augmentation(config)
 
     @jax.jit
     @jax.vmap
     def augmented(key, *sample):
-        return augment(key, *sample, image_size=size, mean=mean, options=options)
+        return augment(key, *sample, image_size=size, mean=mean, std=std, options=options)
 
     keys = row_keys(config.seed, STEP.value, SAMPLES.value)
     on_device = to_device(batch, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
     images, boxes, labels = jax.tree.map(
         np.asarray, augmented(keys, *(on_device[name] for name in BATCH_FIELDS))
     )
-    pixels = np.clip(np.rint(images + np.array(mean, np.float32)), 0, 255).astype(np.uint8)
+    colours = images * np.array(std, np.float32) + np.array(mean, np.float32)
+    pixels = np.clip(np.rint(colours), 0, 255).astype(np.uint8)
     drawn = []
     for picture, corners, classes in zip(pixels, boxes, labels, strict=True):
         real = classes > 0

@@ -15,6 +15,9 @@ def base() -> ConfigDict:
     """The recipe of the paper for SSD300 on VOC07+12 (section 3.1 and its Caffe code)."""
     config = ConfigDict()
     config.seed = 0
+    # Where weights start: 'scratch', 'imagenet' (VGG16, downloaded), a file that docs/weights.md
+    # lists, or the folder of a run. What it needs of model.mean and model.std, it sets.
+    config.init = "scratch"
 
     config.data = ConfigDict()
     config.data.kind = "voc"  # 'shapes', 'voc', 'voc_folder', 'coco', 'coco_json' or 'tfds'
@@ -51,6 +54,7 @@ def base() -> ConfigDict:
     config.model.batch_norm = False
     config.model.dtype = "float32"  # to compute in: 'float32' or 'bfloat16'
     config.model.mean = (123.0, 117.0, 104.0)  # RGB, subtracted from the images
+    config.model.std = (1.0, 1.0, 1.0)  # RGB, what they are divided by after that
 
     config.priors = ConfigDict()
     config.priors.preset = "voc"  # 'voc' or 'coco' sizes; for sizes but 300 and 512 a general rule
@@ -108,6 +112,7 @@ def base() -> ConfigDict:
     config.detect.iou_threshold = 0.45
     config.detect.pre_nms_top_k = 400
     config.detect.max_detections = 200
+    config.detect.clip = "after"  # boxes to the image: 'before' NMS, 'after' it or 'never'
 
     config.evaluate = ConfigDict()
     config.evaluate.batch_size = 32

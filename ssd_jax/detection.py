@@ -1,6 +1,6 @@
 """From the network's outputs to detections: decoding and per-class non-maximum suppression."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,8 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from ssd_jax.boxes import decode, pairwise_iou
+
+Clip = Literal["before", "after", "never"]
 
 
 class Detections(NamedTuple):
@@ -60,13 +62,14 @@ def detect(
     iou_threshold: float = 0.45,
     pre_nms_top_k: int = 400,
     max_detections: int = 200,
+    clip: Clip = "after",
     variances: tuple[float, float] = (0.1, 0.2),
 ) -> Detections:
     """Detections of a batch from the network's outputs (SSD, section 3.1 and 3.7, inference).
 
     For each class but background: the priors that score above `score_threshold`, of them the best
     `pre_nms_top_k`, of them those that NMS keeps; then the best of all classes. Equal scores rank
-    by class, then by prior. Boxes are clipped to the image at the very end, not before NMS.
+    by class, then by prior.
 
     Args:
         loc: predicted offsets.
@@ -76,14 +79,18 @@ def detect(
         iou_threshold: two detections of one class overlap at most so much.
         pre_nms_top_k: priors of one class that go into NMS at most.
         max_detections: K, detections of one image at most.
+        clip: when boxes are clipped to the image: 'after' all else (Caffe); 'before' NMS, which
+            then compares what is left of them (torchvision, mmdetection); or 'never' (ssd.pytorch).
         variances: as for `decode`.
 
     Returns:
-        Detections with boxes [B, K, 4] in corner form in 0..1, scores [B, K], labels [B, K] int32.
+        Detections with boxes [B, K, 4] in corner form, relative to the image, scores [B, K] and
+        labels [B, K] int32.
     """
 
     def detect_image(loc: Float[Array, "P 4"], conf_logits: Float[Array, "P C"]) -> Detections:
         boxes = decode(loc.astype(jnp.float32), priors, variances)
+        boxes = boxes.clip(0, 1) if clip == "before" else boxes
         probabilities = jax.nn.softmax(conf_logits.astype(jnp.float32), axis=-1)
         scores = probabilities[:, 1:].T
         scores = jnp.where(scores > score_threshold, scores, 0)
@@ -94,7 +101,8 @@ def detect(
             return nms(boxes, valid, iou_threshold)
 
         kept = jax.vmap(keep_of_class)(class_boxes, scores > 0)
-        return _best_of_image(class_boxes, jnp.where(kept, scores, 0), max_detections)
+        best = _best_of_image(class_boxes, jnp.where(kept, scores, 0), max_detections)
+        return best._replace(boxes=best.boxes.clip(0, 1)) if clip == "after" else best
 
     return jax.vmap(detect_image)(loc, conf_logits)
 
@@ -102,11 +110,11 @@ def detect(
 def _best_of_image(
     boxes: Float[Array, "F K 4"], scores: Float[Array, "F K"], max_detections: int
 ) -> Detections:
-    """The best detections of all foreground classes of one image, clipped and padded."""
+    """The best detections of all foreground classes of one image, padded."""
     ranks = boxes.shape[1]
     scores, index = jax.lax.top_k(scores.reshape(-1), min(max_detections, scores.size))
     found = scores > 0
-    best = jnp.where(found[:, None], boxes.reshape(-1, 4)[index].clip(0, 1), 0)
+    best = jnp.where(found[:, None], boxes.reshape(-1, 4)[index], 0)
     labels = jnp.where(found, index // ranks + 1, 0)
     padding = (0, max_detections - scores.shape[0])
     return Detections(

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -82,14 +82,15 @@ def build_predict(config: ConfigDict, model: SSD) -> Predict:
     boxes of the detections are relative to that picture.
     """
     settings = config.detect.to_dict()
-    mean = tuple(config.model.mean)
+    choose("detect.clip", settings["clip"], dict.fromkeys(get_args(detection.Clip)))
+    mean, std = tuple(config.model.mean), tuple(config.model.std)
 
     def predict(
         variables: Any, images: UInt8[Array, "B S S 3"], sizes: Int[Array, "B 2"]
     ) -> detection.Detections:
         def resize(image: Array, size: Array) -> Float[Array, "h w 3"]:
             return augment.resize_for_evaluation(
-                image, size, image_size=model.priors.image_size, mean=mean
+                image, size, image_size=model.priors.image_size, mean=mean, std=std
             )
 
         outputs: Any = model.apply(variables, jax.vmap(resize)(images, sizes))

@@ -280,6 +280,7 @@ def test_every_config_takes_a_step(path, tmp_path, shapes_folder):
     config.data.update(small_config(shapes_folder).data)
     config.model.size = 96
     config.model.width = 0.125
+    config.init = "scratch"
     config.priors.sizes = ()
     config.train.steps = 1
     config.train.batch_size = 2

@@ -22,6 +22,7 @@ from ssd_jax.recipe import build_model, build_predict
 from ssd_jax.sharding import make_mesh, shardings
 from ssd_jax.training import checkpoints as checkpoint_lib
 from ssd_jax.training.checkpoints import Checkpoints, Meta
+from ssd_jax.training.initial import Initial, load_initial
 from ssd_jax.training.log import Clock, MetricLog, duration
 from ssd_jax.training.optimizer import build_optimizer
 from ssd_jax.training.state import init_state
@@ -72,12 +73,7 @@ def train(
         f"{train_data.name}: {len(train_data)} images to train on, {len(eval_data)} to evaluate, "
         f"{len(train_data.class_names)} classes"
     )
-    meta = Meta(config, train_data.class_names)
-    model = build_model(config, train_data.class_names)
-    look_over(config, train_data, eval_data, model.priors, console)
-    optimizer = build_optimizer(config)
-    step_fn = compile_train_step(build_train_step(config, model, optimizer), mesh)
-    predict = compile_predict(build_predict(config, model), mesh)
+    class_names = train_data.class_names
 
     workdir.mkdir(parents=True, exist_ok=True)
     if overwrite:
@@ -85,15 +81,29 @@ def train(
     with contextlib.ExitStack() as resources:
         checkpoints = Checkpoints(workdir, keep=config.train.keep)
         resources.callback(checkpoints.close)
-        state = jax.device_put(init_state(model, optimizer, config.seed), replicated)
+        start = checkpoints.latest or 0
+        old = None if checkpoints.latest is None else checkpoints.meta(start)
+        initial = None if old else load_initial(config, console)
+        config = with_preprocessing(config, old, initial)
+
+        meta = Meta(config, class_names)
+        model = build_model(config, class_names)
+        look_over(config, train_data, eval_data, model.priors, console)
+        optimizer = build_optimizer(config)
+        step_fn = compile_train_step(build_train_step(config, model, optimizer), mesh)
+        predict = compile_predict(build_predict(config, model), mesh)
+
+        def adapt(fresh: Any) -> Any:
+            return initial.adapt(fresh, class_names, model.priors, console) if initial else fresh
+
+        state = jax.device_put(init_state(model, optimizer, config.seed, adapt), replicated)
         parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         console.print(
             f"SSD{config.model.size}: {parameters:,} parameters, {model.priors.num_priors} priors, "
             f"on {mesh.size} {mesh.devices.flat[0].device_kind}"
         )
-        start = checkpoints.latest or 0
-        if start:
-            check_goes_on(checkpoints.meta(start), meta, console)
+        if old:
+            check_goes_on(old, meta, console)
             state = checkpoints.restore_state(start, like=state)
             console.print(f"going on from step {start} of {config.train.steps} in {workdir}")
         log = MetricLog(workdir, start)
@@ -121,6 +131,19 @@ def train(
     console.print(report.table(evaluation))
     console.print(f"checkpoints, {SHEET} and figures are in {workdir}")
     return evaluation
+
+
+def with_preprocessing(config: ConfigDict, old: Meta | None, initial: Initial | None) -> ConfigDict:
+    """The config with the mean and std that the initial weights expect.
+
+    A run that goes on has them in its checkpoint: it needs the initial weights no more.
+    """
+    config = config.copy_and_resolve_references()
+    if initial:
+        initial.preprocessing.configure(config)
+    elif old and config.init == old.config.init != "scratch":
+        config.model.mean, config.model.std = old.config.model.mean, old.config.model.std
+    return config
 
 
 def look_over(

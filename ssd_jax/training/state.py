@@ -1,5 +1,6 @@
 """What a training run carries from step to step."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax
@@ -32,10 +33,19 @@ class TrainState:
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-def init_state(model: SSD, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
-    """A fresh state; all of it is determined by the seed."""
+def init_state(
+    model: SSD,
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    adapt: Callable[[Any], Any] = lambda fresh: fresh,
+) -> TrainState:
+    """A state of no steps, determined by the seed and by `adapt`.
+
+    `adapt` takes the fresh variables and returns those to start with.
+    """
     images = jnp.zeros((1, *model.priors.image_size, 3), jnp.float32)
-    variables = jax.jit(model.init)(jax.random.key(seed), images)
+    variables = adapt(jax.jit(model.init)(jax.random.key(seed), images))
+    variables = jax.tree.map(jnp.asarray, variables)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],

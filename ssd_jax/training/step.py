@@ -49,12 +49,19 @@ def build_train_step(
     spec = model.priors
     priors = jnp.asarray(prior_boxes(spec))
     options = build_augmentation(config)
-    mean = tuple(config.model.mean)
+    normalise = {"mean": tuple(config.model.mean), "std": tuple(config.model.std)}
     rate = learning_rate(config)
 
     def inputs_and_targets(key, image, size, boxes, labels):
         image, boxes, labels = augment(
-            key, image, size, boxes, labels, image_size=spec.image_size, mean=mean, options=options
+            key,
+            image,
+            size,
+            boxes,
+            labels,
+            image_size=spec.image_size,
+            options=options,
+            **normalise,
         )
         targets = match(
             boxes,

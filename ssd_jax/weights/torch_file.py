@@ -1,0 +1,55 @@
+"""Reads .pth files: tensors only, never code."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Where training programs keep the tensors besides the rest of a checkpoint.
+_PLACES = ("state_dict", "model")
+
+
+def read_torch(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a file, by name, as float32 arrays.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: PyTorch is not installed; or the file is broken, holds objects other than tensors
+        and plain values (such a pickle could run any code when read, so it is not), or no tensors
+        by name.
+    """
+    try:
+        import torch
+    except ImportError as fault:
+        raise ValueError(
+            f"reading {path} needs PyTorch: pip install torch (the extra ssd_jax[torch])"
+        ) from fault
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as fault:
+        raise ValueError(
+            f"{path} is refused: it holds other objects than tensors, which could run code when "
+            "read. If you trust where it is from, save its tensors alone: "
+            "torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW_FILE)"
+        ) from fault
+    except (RuntimeError, EOFError, OSError, KeyError) as fault:
+        raise ValueError(f"{path} is no whole file of PyTorch: {fault}") from fault
+    return _tensors(content, path)
+
+
+def _tensors(content: Any, path: Path) -> dict[str, np.ndarray]:
+    import torch
+
+    for place in _PLACES:
+        if isinstance(content, Mapping) and isinstance(content.get(place), Mapping):
+            content = content[place]
+    if not isinstance(content, Mapping) or not content:
+        raise ValueError(f"{path} holds no tensors by name but a {type(content).__name__}")
+    odd = [str(name) for name, value in content.items() if not isinstance(value, torch.Tensor)]
+    if odd:
+        raise ValueError(f"{path} holds {odd[0]!r}, which is no tensor, among its tensors")
+    return {str(name): value.detach().to(torch.float32).numpy() for name, value in content.items()}

@@ -1,0 +1,153 @@
+import pickle
+import struct
+
+import numpy as np
+import pytest
+
+from ssd_jax.weights.caffe_file import NetParameter, prior_sizes, read_caffemodel, read_net
+from ssd_jax.weights.files import read_weights
+
+
+def varint(number):
+    encoded = b""
+    while number > 127:
+        encoded += bytes([number & 127 | 128])
+        number >>= 7
+    return encoded + bytes([number])
+
+
+def field(number, content):
+    """One field of a protobuf message: an int as varint, bytes with their length."""
+    if isinstance(content, int):
+        return varint(number << 3) + varint(content)
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def floats(values):
+    return struct.pack(f"<{len(values)}f", *values)
+
+
+def blob(values, *shape):
+    packed = b"".join(varint(side) for side in shape)
+    return field(5, floats(values)) + field(7, field(1, packed))
+
+
+def layer(name, *blobs):
+    return field(
+        100, field(1, name) + field(2, b"Convolution") + b"".join(field(7, b) for b in blobs)
+    )
+
+
+def test_a_caffemodel_byte_by_byte(tmp_path):
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(
+        field(1, b"a net")
+        + layer(b"conv1", blob(range(6), 1, 2, 3, 1), blob([7.5], 1))
+        + layer(b"relu1")
+    )
+    blobs = read_caffemodel(path)
+    assert blobs.keys() == {"conv1"}
+    np.testing.assert_array_equal(blobs["conv1"][0], np.arange(6.0).reshape(1, 2, 3, 1))
+    np.testing.assert_array_equal(blobs["conv1"][1], [7.5])
+
+
+def test_an_old_caffemodel_byte_by_byte(tmp_path):
+    """V1 layers, sides as four fields, numbers one by one."""
+    one_by_one = b"".join(varint(5 << 3 | 5) + floats([v]) for v in (1.0, 2.0))
+    old = b"".join(field(n, side) for n, side in enumerate((1, 1, 1, 2), start=1)) + one_by_one
+    path = tmp_path / "old.caffemodel"
+    path.write_bytes(field(2, field(2, b"data") + field(4, b"fc") + field(5, 14) + field(6, old)))
+    np.testing.assert_array_equal(read_caffemodel(path)["fc"][0], [[[[1.0, 2.0]]]])
+
+
+def test_sizes_of_the_priors_are_those_of_the_file(tmp_path):
+    def prior(smallest, largest):
+        sizes = b"".join(
+            varint(n << 3 | 5) + floats([size]) for n, size in ((1, smallest), (2, largest))
+        )
+        return field(100, field(1, b"p") + field(2, b"PriorBox") + field(203, sizes))
+
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(prior(76.8, 153.6) + prior(35.84, 76.8))
+    assert prior_sizes(read_net(path)) == (35.0, 76.0, 153.0)
+    path.write_bytes(layer(b"conv1", blob([1.0], 1)))
+    assert prior_sizes(read_net(path)) is None
+
+
+def test_blobs_not_of_their_shape_are_named(tmp_path):
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(layer(b"conv1", blob([1.0, 2.0], 3)))
+    with pytest.raises(ValueError, match=r"net\.caffemodel: conv1 has 2 numbers for shape \[3\]"):
+        read_caffemodel(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"not a model at all", "no whole .caffemodel"),
+        (NetParameter(name="empty").SerializeToString(), "no layer in it has blobs"),
+        (b"\x89HDF\r\n\x1a\n and then nothing", "no whole file of Keras weights"),
+        (b"PK\x03\x04 cut short", "no whole file of PyTorch|is refused"),
+    ],
+    ids=["text", "empty", "h5", "pth"],
+)
+def test_broken_files_are_named(tmp_path, content, message):
+    pytest.importorskip("torch", reason="reads .pth, an optional extra")
+    path = tmp_path / "weights"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"weights.*({message})"):
+        read_weights(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no such file: .*nothing"):
+        read_weights(tmp_path / "nothing.pth")
+
+
+class Trap:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, zipped):
+    torch = pytest.importorskip("torch", reason="reads .pth, an optional extra")
+    path, sprung = tmp_path / "evil.pth", tmp_path / "sprung"
+    content = {"vgg.0.weight": torch.zeros(1), "more": Trap(sprung)}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match=r"evil\.pth is refused: .* could run code"):
+        read_weights(path)
+    path.write_bytes(pickle.dumps(Trap(sprung), protocol=2))
+    with pytest.raises(ValueError, match=r"evil\.pth"):
+        read_weights(path)
+    assert not sprung.exists()
+
+
+def test_unknown_states_are_named_with_what_was_expected(tmp_path):
+    torch = pytest.importorskip("torch", reason="reads .pth, an optional extra")
+    path = tmp_path / "resnet.pth"
+    torch.save({"state_dict": {"layer1.weight": torch.zeros(1)}}, path)
+    with pytest.raises(
+        ValueError, match=r"resnet\.pth: names like layer1\.weight .* vgg\.0\.weight"
+    ):
+        read_weights(path)
+    torch.save([torch.zeros(1)], path)
+    with pytest.raises(ValueError, match=r"resnet\.pth holds no tensors by name but a list"):
+        read_weights(path)
+    old = {"backbone.features.0.weight": 0, "bbox_head.cls_convs.0.weight": 0}
+    torch.save(dict.fromkeys(old, torch.zeros(1)), path)
+    with pytest.raises(ValueError, match=r"mmdetection before 2\.14: .*upgrade_ssd_version"):
+        read_weights(path)
+
+
+def test_without_pytorch_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    path = tmp_path / "some.pth"
+    path.write_bytes(b"PK\x03\x04")
+    with pytest.raises(ValueError, match=r"needs PyTorch: pip install torch"):
+        read_weights(path)
