@@ -101,7 +101,7 @@ def evaluate(
         detections,
         ground_truth,
         num_classes=len(dataset.class_names) + 1,
-        eleven_point=config.evaluate.eleven_point,
+        eleven_point=config.evaluate.best_metric == 'voc07',
         inclusive_pixels=config.evaluate.inclusive_pixels,
     )
     return Evaluation(
