@@ -73,7 +73,7 @@ def load_dataset(settings: Any, split: str) -> Dataset:
 
             root = _required(settings.root, settings.kind)
             coco = CocoJson(*find_split(root, split))
-            return Dataset(root, split, coco, coco.class_names)
+            return Dataset(root, split, coco, coco.class_names, coco.category_ids)
         case kind:
             raise ValueError(f"data.kind is {kind!r}: it must be one of {', '.join(KINDS)}")
 

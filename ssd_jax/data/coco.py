@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 
+from ssd_jax.data.example import box_areas
 from ssd_jax.data.file_source import FileSource
 from ssd_jax.data.images import stored_size
 from ssd_jax.data.odd_boxes import OddBoxes
@@ -27,7 +28,8 @@ _REQUIRED = {
 class CocoJson(FileSource):
     """All images of an annotation file, those without objects included, in the file's order.
 
-    Crowd regions are left out. An example's `image_id` is COCO's.
+    Crowd regions are among the objects, marked. An example's `image_id` is COCO's, its `area` that
+    of the annotations.
 
     Attributes:
       class_names: Label k is `class_names[k - 1]`: contiguous, in the order of the category ids.
@@ -55,7 +57,7 @@ class CocoJson(FileSource):
         objects = _objects_by_image(content["annotations"], images, label_of, path)
         files = _image_paths(images, folder, path)
         odd = OddBoxes()
-        boxes, labels = [], []
+        boxes, labels, crowd, area = [], [], [], []
         for number, image in images.items():
             of_image = objects[number]
             size = _size(image) or stored_size(files[number])
@@ -64,9 +66,11 @@ class CocoJson(FileSource):
             of_classes = np.array([label_of[o["category_id"]] for o in of_image], np.int32)
             boxes.append(relative[kept])
             labels.append(of_classes[kept])
+            crowd.append(np.array([bool(o.get("iscrowd", 0)) for o in of_image], np.bool_)[kept])
+            area.append(_areas(of_image, box_areas(relative, size), path)[kept])
         odd.report(str(path))
         difficult = [np.zeros(len(of_image), np.bool_) for of_image in labels]
-        super().__init__(list(files.values()), list(images), boxes, labels, difficult)
+        super().__init__(list(files.values()), list(images), boxes, labels, difficult, crowd, area)
 
 
 def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
@@ -132,7 +136,7 @@ def _objects_by_image(
     label_of: dict[int, int],
     path: Path,
 ) -> defaultdict[int, list[dict[str, Any]]]:
-    """Annotations of single objects by image id."""
+    """Annotations by image id."""
     objects: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
     for entry in annotations:
         for field, known in (("image_id", images), ("category_id", label_of)):
@@ -141,8 +145,7 @@ def _objects_by_image(
                     f"{path}: annotation {entry['id']} has {field} {entry[field]}, "
                     "which the file does not describe"
                 )
-        if not entry.get("iscrowd", 0):
-            objects[entry["image_id"]].append(entry)
+        objects[entry["image_id"]].append(entry)
     return objects
 
 
@@ -176,3 +179,16 @@ def _corners(objects: list[dict[str, Any]], path: Path) -> Float64[np.ndarray, "
             raise ValueError(f"{path}: annotation {entry['id']} has the box {box}, not 4 numbers")
     boxes = np.array([entry["bbox"] for entry in objects], np.float64).reshape(-1, 4)
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+
+
+def _areas(
+    objects: list[dict[str, Any]], of_boxes: Float32[np.ndarray, " n"], path: Path
+) -> Float32[np.ndarray, " n"]:
+    """The annotations' areas in pixels^2; where one has none, its box's."""
+    areas = of_boxes.copy()
+    for i, entry in enumerate(objects):
+        if (area := entry.get("area")) is not None:
+            if not _is_number(area):
+                raise ValueError(f"{path}: annotation {entry['id']} has the area {area!r}")
+            areas[i] = area
+    return areas

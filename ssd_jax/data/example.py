@@ -20,6 +20,8 @@ class Example(TypedDict):
       boxes: Corners [xmin, ymin, xmax, ymax], relative to the image (0..1).
       labels: Classes, counted from 1 (0 is the background).
       difficult: Objects that VOC's evaluation neither rewards nor punishes.
+      crowd: COCO's regions of many objects: never trained on, and no misses in its evaluation.
+      area: Pixels^2: the segment's where the annotation says it, else the box's.
     """
 
     image: bytes
@@ -28,6 +30,8 @@ class Example(TypedDict):
     boxes: Float32[np.ndarray, "n 4"]
     labels: Int32[np.ndarray, " n"]
     difficult: Bool[np.ndarray, " n"]
+    crowd: Bool[np.ndarray, " n"]
+    area: Float32[np.ndarray, " n"]
 
 
 @runtime_checkable
@@ -44,7 +48,7 @@ class Source(Protocol):
 
     @property
     def object_counts(self) -> Int32[np.ndarray, " rows"]:
-        """Number of annotated objects of each row, found without decoding an image."""
+        """Number of objects of each row but crowds, found without decoding an image."""
         ...
 
 
@@ -57,15 +61,29 @@ class Dataset:
       split: The split's name.
       source: The examples.
       class_names: Names of the classes, without the background: label k is `class_names[k - 1]`.
+      category_ids: The dataset's own ids of the classes, for result files; 1, 2, ... if not given.
     """
 
     name: str
     split: str
     source: Source
     class_names: tuple[str, ...]
+    category_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        ids = self.category_ids or tuple(range(1, len(self.class_names) + 1))
+        object.__setattr__(self, "category_ids", ids)
 
     def __len__(self) -> int:
         return len(self.source)
+
+
+def box_areas(
+    boxes: Float32[np.ndarray, "n 4"], size: tuple[int, int]
+) -> Float32[np.ndarray, " n"]:
+    """Areas in pixels^2 of relative corners, on an image of `size` (height, width)."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return sides[:, 0] * sides[:, 1] * np.float32(size[0] * size[1])
 
 
 class Concatenated:
@@ -90,7 +108,7 @@ class Concatenated:
 
     @property
     def object_counts(self) -> Int32[np.ndarray, " rows"]:
-        """Number of annotated objects of each row."""
+        """Number of objects of each row but crowds."""
         return np.concatenate([source.object_counts for source in self._sources])
 
     def _find(self, row: int) -> tuple[Source, int]:

@@ -24,6 +24,8 @@ class FileSource:
         boxes: Sequence[Float32[np.ndarray, "_ 4"]],
         labels: Sequence[Int32[np.ndarray, " _"]],
         difficult: Sequence[Bool[np.ndarray, " _"]],
+        crowd: Sequence[Bool[np.ndarray, " _"]],
+        area: Sequence[Float32[np.ndarray, " _"]],
     ) -> None:
         """Joins the objects of all images.
 
@@ -33,6 +35,8 @@ class FileSource:
           boxes: Relative corners of each image's objects.
           labels: Their classes, from 1.
           difficult: VOC's mark of objects outside the evaluation.
+          crowd: COCO's mark of regions of many objects.
+          area: Pixels^2 of each object.
         """
         self._paths = [str(path) for path in paths]
         self._image_ids: Int64[np.ndarray, " rows"] = np.array(image_ids, np.int64)
@@ -40,6 +44,8 @@ class FileSource:
         self._boxes = np.concatenate([np.zeros((0, 4), np.float32), *boxes])
         self._labels = np.concatenate([np.zeros(0, np.int32), *labels])
         self._difficult = np.concatenate([np.zeros(0, np.bool_), *difficult])
+        self._crowd = np.concatenate([np.zeros(0, np.bool_), *crowd])
+        self._area = np.concatenate([np.zeros(0, np.float32), *area])
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -54,6 +60,8 @@ class FileSource:
             boxes=self._boxes[objects],
             labels=self._labels[objects],
             difficult=self._difficult[objects],
+            crowd=self._crowd[objects],
+            area=self._area[objects],
         )
 
     def name(self, row: int) -> str:
@@ -62,5 +70,6 @@ class FileSource:
 
     @property
     def object_counts(self) -> Int32[np.ndarray, " rows"]:
-        """Number of annotated objects of each row."""
-        return np.diff(self._starts).astype(np.int32)
+        """Number of objects of each row but crowds."""
+        alone = np.concatenate([[0], np.cumsum(~self._crowd)])
+        return np.diff(alone[self._starts]).astype(np.int32)

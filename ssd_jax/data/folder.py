@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ssd_jax.data.example import box_areas
 from ssd_jax.data.file_source import FileSource
 from ssd_jax.data.images import stored_size
 from ssd_jax.data.odd_boxes import OddBoxes
@@ -51,7 +52,7 @@ class VocFolder(FileSource):
         self.class_names = tuple(class_names or _all_classes(root, annotations))
         label_of = {name: k for k, name in enumerate(self.class_names, start=1)}
         odd = OddBoxes()
-        paths, boxes, labels, difficult = [], [], [], []
+        paths, boxes, labels, difficult, area = [], [], [], [], []
         for name in names:
             path, annotation, xml = files.get(name), annotations[name], _xml(root, name)
             if path is None:
@@ -59,16 +60,17 @@ class VocFolder(FileSource):
                     f"no image {name!r} in {root / 'JPEGImages'}, though split {split!r} lists it: "
                     "add the file or take it off the list"
                 )
-            of_image, kept = odd.relative(
-                annotation.boxes, annotation.size or stored_size(path), xml.name
-            )
+            size = annotation.size or stored_size(path)
+            of_image, kept = odd.relative(annotation.boxes, size, xml.name)
             classes = [_label(o.name, label_of, xml) for o in annotation.objects]
             paths.append(path)
             boxes.append(of_image[kept])
             labels.append(np.array(classes, np.int32)[kept])
             difficult.append(np.array([o.difficult for o in annotation.objects], np.bool_)[kept])
+            area.append(box_areas(of_image[kept], size))
         odd.report(f"{root}, split {split!r}")
-        super().__init__(paths, range(len(paths)), boxes, labels, difficult)
+        crowd = [np.zeros(len(of_image), np.bool_) for of_image in labels]
+        super().__init__(paths, range(len(paths)), boxes, labels, difficult, crowd, area)
 
 
 def split_names(root: Path, split: str) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 from jaxtyping import UInt8
 
 
@@ -34,6 +36,23 @@ def decode_image(data: bytes, name: str) -> UInt8[np.ndarray, "H W 3"]:
             "or take it out of the split"
         )
     return image
+
+
+def header_size(data: bytes) -> tuple[int, int] | None:
+    """(height, width) in pixels as the file's header says it, decoding nothing.
+
+    Args:
+      data: The encoded file.
+
+    Returns:
+      The size of the stored pixels; None if the bytes do not begin as an image does.
+    """
+    try:
+        with PIL.Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+    except OSError:
+        return None
+    return height, width
 
 
 def stored_size(path: Path) -> tuple[int, int]:

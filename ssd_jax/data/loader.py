@@ -133,7 +133,7 @@ def count_slots(dataset: Dataset, slots: int) -> int:
     """Ground-truth slots that hold every image of a dataset.
 
     Args:
-      dataset: The dataset; difficult objects count too.
+      dataset: The dataset; difficult objects count too, crowds never do.
       slots: The number wanted; 0: as many as the fullest image holds, and at least 1.
 
     Returns:
@@ -205,7 +205,7 @@ def _load_batch(
         batch["image"][i, :height, :width] = fitting
         batch["size"][i] = height, width
         batch["original_size"][i] = picture.shape[:2]
-        kept = ~(example["difficult"] & drop_difficult)
+        kept = ~(example["difficult"] & drop_difficult) & ~example["crowd"]
         objects = int(kept.sum())
         batch["boxes"][i, :objects] = example["boxes"][kept]
         batch["labels"][i, :objects] = example["labels"][kept]

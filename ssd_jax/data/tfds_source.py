@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Float32, Int32
 
-from ssd_jax.data.example import Example
+from ssd_jax.data.example import Example, box_areas
+from ssd_jax.data.images import header_size
 
 
 def corners(boxes: Sequence[Float32[np.ndarray, " 4"]]) -> Float32[np.ndarray, "n 4"]:
@@ -50,13 +51,18 @@ class TfdsSource:
     def __getitem__(self, row: int) -> Example:
         record = self._records[row]
         objects = record["objects"]
+        boxes = corners(objects["bbox"])
+        # A picture that has no size is named when it is decoded.
+        size = header_size(record["image"]) or (0, 0)
         return Example(
             image=record["image"],
             name=_text(record["image/filename"]),
             image_id=row,
-            boxes=corners(objects["bbox"]),
+            boxes=boxes,
             labels=np.asarray(objects["label"], np.int32) + 1,
             difficult=np.asarray(objects["is_difficult"], np.bool_),
+            crowd=np.zeros(len(boxes), np.bool_),
+            area=box_areas(boxes, size),
         )
 
     def name(self, row: int) -> str:

@@ -19,7 +19,7 @@ def content() -> dict[str, Any]:
         ],
         "categories": [{"id": 90, "name": "brush"}, {"id": 3, "name": "car"}],
         "annotations": [
-            {"id": 1, "image_id": 7, "category_id": 90, "bbox": [8, 6, 32, 24], "iscrowd": 0},
+            {"id": 1, "image_id": 7, "category_id": 90, "bbox": [8, 6, 32, 24], "area": 100.5},
             {"id": 2, "image_id": 7, "category_id": 3, "bbox": [0, 0, 80, 60], "iscrowd": 1},
             {"id": 3, "image_id": 42, "category_id": 3, "bbox": [40, 30, 40, 30]},
             {"id": 4, "image_id": 9, "category_id": 3, "bbox": [0, 0, 40, 30]},
@@ -38,7 +38,7 @@ def write(root: Path, annotations: Any) -> tuple[Path, Path]:
     return path, root / "val"
 
 
-def test_labels_are_contiguous_and_crowds_left_out(tmp_path: Path):
+def test_labels_are_contiguous_and_crowds_marked(tmp_path: Path):
     source = CocoJson(*write(tmp_path, content()))
     assert source.class_names == ("car", "brush") and source.category_ids == (3, 90)
     assert [source[row]["image_id"] for row in range(3)] == [42, 7, 9]
@@ -46,9 +46,12 @@ def test_labels_are_contiguous_and_crowds_left_out(tmp_path: Path):
     np.testing.assert_array_equal(source.object_counts, [1, 2, 1])
     np.testing.assert_array_equal(source[0]["boxes"], [[0.5, 0.5, 1, 1]])
     np.testing.assert_array_equal(
-        source[1]["boxes"], np.float32([[0.1, 0.1, 0.5, 0.5], [0, 0, 0.5, 0.5]])
+        source[1]["boxes"], np.float32([[0.1, 0.1, 0.5, 0.5], [0, 0, 1, 1], [0, 0, 0.5, 0.5]])
     )
-    np.testing.assert_array_equal(source[1]["labels"], [2, 1])
+    np.testing.assert_array_equal(source[1]["labels"], [2, 1, 1])
+    np.testing.assert_array_equal(source[1]["crowd"], [False, True, False])
+    # The annotation's area; else the box's, in pixels.
+    np.testing.assert_allclose(source[1]["area"], [100.5, 80 * 60, 40 * 30], rtol=1e-6)
     assert not source[1]["difficult"].any()
     # The third image's size is not in the file: it is read from the image.
     np.testing.assert_array_equal(source[2]["boxes"], [[0, 0, 0.5, 0.5]])
@@ -100,6 +103,7 @@ def lacking(entries: str, field: str) -> dict[str, Any]:
         (change(annotations={"bbox": [1, 2, 3]}), ValueError, "annotation 1 has the box"),
         (change(annotations={"bbox": [1, 2, 3, None]}), ValueError, "annotation 1 has the box"),
         (change(annotations={"bbox": [1, 2, 3, float("nan")]}), ValueError, "annotation 1 has the"),
+        (change(annotations={"area": "1"}), ValueError, "annotation 1 has the area '1'"),
         (change(images={"id": 7}), ValueError, "image id 7 is there twice"),
         (change(categories={"id": 3}), ValueError, "category id 3 is there twice"),
         (change(images={"file_name": "z.jpg"}), FileNotFoundError, r"no image .*z\.jpg.*id 42"),

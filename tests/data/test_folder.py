@@ -38,6 +38,8 @@ def test_examples_follow_the_list(root: Path):
     )
     np.testing.assert_array_equal(example["labels"], [2, 1])
     np.testing.assert_array_equal(example["difficult"], [False, True])
+    np.testing.assert_array_equal(example["crowd"], [False, False])
+    np.testing.assert_allclose(example["area"], [32 * 24, 80 * 60], rtol=1e-6)
 
 
 def test_given_classes_keep_their_order(root: Path):

@@ -2,7 +2,13 @@ import cv2
 import numpy as np
 import pytest
 
-from ssd_jax.data.images import decode_image, place_on_canvas, shrink_to_fit, stored_size
+from ssd_jax.data.images import (
+    decode_image,
+    header_size,
+    place_on_canvas,
+    shrink_to_fit,
+    stored_size,
+)
 from tests.data import make
 
 
@@ -65,6 +71,13 @@ def test_shrinking_averages_areas():
     np.testing.assert_array_equal(
         shrink_to_fit(blocks.repeat(3, 2), 2)[..., 0], [[0, 100], [50, 250]]
     )
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tiff"])
+def test_header_size_needs_but_the_header(suffix: str):
+    data = make.encode(np.zeros((123, 45, 3), np.uint8), suffix)
+    assert header_size(data) == (123, 45)
+    assert header_size(b"no image") is None and header_size(b"") is None
 
 
 def test_stored_size_reads_the_file(tmp_path):

@@ -36,10 +36,8 @@ def test_voc_folder(tmp_path: Path):
     assert load_dataset(settings("voc_folder", root=root), "train").class_names == ("dog",)
     given = settings("voc_folder", root=root, class_names=("cat", "dog"))
     dataset = load_dataset(given, "train")
-    assert dataset.class_names == ("cat", "dog") and (dataset.name, dataset.split) == (
-        root,
-        "train",
-    )
+    assert dataset.class_names == ("cat", "dog") and dataset.category_ids == (1, 2)
+    assert (dataset.name, dataset.split) == (root, "train")
     assert dataset.source[0]["labels"].tolist() == [2]
 
 
@@ -55,6 +53,7 @@ def test_coco(tmp_path: Path):
     (tmp_path / "annotations/instances_val2017.json").write_text(json.dumps(content))
     dataset = load_dataset(settings("coco", root=str(tmp_path)), "val2017")
     assert dataset.class_names == ("dog",) and dataset.source[0]["image_id"] == 3
+    assert dataset.category_ids == (5,)
 
 
 @pytest.mark.parametrize("kind", ["voc_folder", "coco"])

@@ -29,7 +29,9 @@ def file_dataset(folder: Path, broken: int | None = None) -> Dataset:
         boxes.append(np.sort(corners, axis=1).reshape(count, 4))
         labels.append(np.arange(1, count + 1, dtype=np.int32))
         difficult.append(np.arange(count) % 2 == 1)
-    source = FileSource(paths, range(7), boxes, labels, difficult)
+    crowd = [np.zeros(count, np.bool_) for count in COUNTS]
+    area = [np.ones(count, np.float32) for count in COUNTS]
+    source = FileSource(paths, range(7), boxes, labels, difficult, crowd, area)
     return Dataset("pngs", "all", source, ("a", "b", "c"))
 
 
@@ -151,6 +153,22 @@ def test_difficult_objects_can_be_dropped(dataset: Dataset):
     assert any(batch["difficult"].any() for batch in kept)
 
 
+def test_crowds_take_no_slots(tmp_path: Path):
+    boxes = np.float32([[0, 0, 1, 1], [0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]])
+    (tmp_path / "a.png").write_bytes(make.encode(make.picture(20, 30), ".png"))
+    crowd, area = np.array([False, True, False]), np.ones(3, np.float32)
+    labels, easy = np.int32([1, 2, 3]), np.zeros(3, np.bool_)
+    source = FileSource([tmp_path / "a.png"], [9], [boxes], [labels], [easy], [crowd], [area])
+    dataset = Dataset("x", "all", source, ("a", "b", "c"))
+    assert count_slots(dataset, 0) == 2
+    for batch in [
+        *train(dataset, 1, batch_size=2),
+        *eval_batches(dataset, batch_size=1, canvas_size=CANVAS, slots=0),
+    ]:
+        np.testing.assert_array_equal(batch["labels"][0], [1, 3])
+        np.testing.assert_array_equal(batch["boxes"][0], boxes[[0, 2]])
+
+
 def test_slots_are_counted(dataset: Dataset):
     assert count_slots(dataset, 0) == 3 == train(dataset, 1)[0]["labels"].shape[1]
     assert count_slots(dataset, 10) == 10
@@ -158,10 +176,9 @@ def test_slots_are_counted(dataset: Dataset):
 
 
 def one_without_objects() -> FileSource:
-    nothing = np.zeros(0, np.int32)
-    return FileSource(
-        [Path("x.png")], [0], [np.zeros((0, 4), np.float32)], [nothing], [nothing.astype(np.bool_)]
-    )
+    none, unmarked = np.zeros((0, 4), np.float32), np.zeros(0, np.bool_)
+    labels, area = none[:, 0].astype(np.int32), none[:, 0]
+    return FileSource([Path("x.png")], [0], [none], [labels], [unmarked], [unmarked], [area])
 
 
 @pytest.mark.parametrize("make_batches", [train_batches, eval_batches])
@@ -177,7 +194,9 @@ def test_bad_requests_fail_at_once(dataset: Dataset, make_batches):
         request(dataset, slots=2)
     with pytest.raises(ValueError, match="batch of 4 rows cannot be shared equally by 3"):
         request(dataset, process_count=3)
-    empty = dataclasses.replace(dataset, source=FileSource([], [], [], [], []), split="none")
+    empty = dataclasses.replace(
+        dataset, source=FileSource([], [], [], [], [], [], []), split="none"
+    )
     with pytest.raises(ValueError, match="split 'none' of pngs is empty"):
         request(empty)
 
