@@ -49,9 +49,7 @@ def main() -> None:
         seconds = []
         for _ in range(5):
             started = time.perf_counter()
-            voc_ap(
-                detections, ground_truth, num_classes=CLASSES + 1, eleven_point=eleven_point
-            )
+            voc_ap(detections, ground_truth, num_classes=CLASSES + 1, eleven_point=eleven_point)
             seconds.append(time.perf_counter() - started)
         print(f"{'11 points' if eleven_point else 'area':9}  {min(seconds):.2f} s")
 

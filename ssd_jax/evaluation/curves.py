@@ -1,5 +1,6 @@
 """What precision, recall and scores have to do with each other, a class at a time."""
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,8 @@ class BestF1(NamedTuple):
         return np.where(np.isnan(self.threshold), 0.5, self.threshold)
 
 
-class Calibration(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Calibration:
     """How often detections of about one score are right.
 
     Attributes:

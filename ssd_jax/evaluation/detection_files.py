@@ -108,7 +108,9 @@ def _devkit_entries(path: Path, truth: SplitResults) -> list[_Entry]:
         name, *fields = line.rsplit(maxsplit=5)
         image = _known(name, image_of, "image", where)
         score, *corners = _finite(fields, 5, "score and box", where)
-        entries.append(_Entry(image, label, score, (corners[0], corners[1], corners[2], corners[3])))
+        entries.append(
+            _Entry(image, label, score, (corners[0], corners[1], corners[2], corners[3]))
+        )
     return entries
 
 

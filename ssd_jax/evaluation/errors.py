@@ -127,8 +127,7 @@ def _objects_by_class(
     results: SplitResults, chosen: list[Bool[np.ndarray, "_"]]
 ) -> Int[np.ndarray, "F"]:
     labels = [
-        truth.labels[of_image]
-        for truth, of_image in zip(results.ground_truth, chosen, strict=True)
+        truth.labels[of_image] for truth, of_image in zip(results.ground_truth, chosen, strict=True)
     ]
     return np.bincount(np.concatenate([[0], *labels]), minlength=results.num_classes)[1:]
 
@@ -158,7 +157,9 @@ def _costs(
         kept = ranked.counts & ((kind != k) | hit)
         cost[k] = _mean_ap(ranked, labels, hit, kept, objects) - before
     left = objects - missed
-    cost[MISSED] = _mean_ap(ranked, ranked.labels, ranked.hit, ranked.counts, left, objects) - before
+    cost[MISSED] = (
+        _mean_ap(ranked, ranked.labels, ranked.hit, ranked.counts, left, objects) - before
+    )
     return cost
 
 
@@ -191,9 +192,7 @@ def _mean_ap(
 ) -> float:
     """Mean AP of changed detections, over the classes where `averaged` (or `objects`) is not 0."""
     rows = np.flatnonzero(counts)
-    order = np.lexsort(
-        (ranked.rows[rows], ranked.images[rows], -ranked.scores[rows], labels[rows])
-    )
+    order = np.lexsort((ranked.rows[rows], ranked.images[rows], -ranked.scores[rows], labels[rows]))
     labels, hit = labels[rows][order], hit[rows][order]
     ap = np.full(len(objects), np.nan)
     for k in np.flatnonzero(objects if averaged is None else averaged):

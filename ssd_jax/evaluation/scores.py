@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from ssd_jax.evaluation.coco import CocoResult, coco_ap
 from ssd_jax.evaluation.curves import BestF1, best_f1
 from ssd_jax.evaluation.results import SplitResults
-from ssd_jax.evaluation.voc import RankedDetections, VocResult, ap_of_ranked, rank_detections
+from ssd_jax.evaluation.voc import RankedDetections, ap_of_ranked, rank_detections
 
 METRICS = {
     "voc07": "VOC07: mean of 11 points, IoU .5",
@@ -24,28 +24,22 @@ class Scores:
 
     Attributes:
         ranked: every detection with the devkit's verdict at IoU .5.
-        voc: the VOC metrics that were asked for, by name.
+        ap: by metric, AP of each class from class 1; NaN without objects.
+        mean_ap: by metric, over the classes with objects; NaN where none has any.
         coco: COCO's, if asked for.
         best_f1: at IoU .5, of each class.
     """
 
     ranked: RankedDetections
-    voc: dict[str, VocResult]
+    ap: dict[str, Float64[np.ndarray, "F"]]
+    mean_ap: dict[str, float]
     coco: CocoResult | None
     best_f1: BestF1
 
     @property
     def metrics(self) -> list[str]:
         """The names of the metrics that there are."""
-        return [*self.voc, *(["coco"] if self.coco else [])]
-
-    def mean(self, metric: str) -> float:
-        """The mean AP by a metric; NaN where no class has objects."""
-        return self.coco.figures["AP"] if metric == "coco" else self.voc[metric].mean_ap
-
-    def ap(self, metric: str) -> Float64[np.ndarray, "F"]:
-        """AP of each class from class 1; NaN without objects."""
-        return self.coco.ap if metric == "coco" else self.voc[metric].ap
+        return list(self.ap)
 
 
 def score(
@@ -73,20 +67,21 @@ def score(
         inclusive_pixels=inclusive_pixels,
         threshold_inclusive=threshold_inclusive,
     )
-    return Scores(
-        ranked=ranked,
-        voc={
-            name: ap_of_ranked(ranked, eleven_point=name == "voc07")
-            for name in metrics
-            if name != "coco"
-        },
-        coco=coco_ap(results) if "coco" in metrics else None,
-        best_f1=best_f1(ranked),
-    )
+    coco = coco_ap(results) if "coco" in metrics else None
+    ap, mean_ap = {}, {}
+    for metric in metrics:
+        if coco and metric == "coco":
+            ap[metric], mean_ap[metric] = coco.ap, coco.figures["AP"]
+        else:
+            voc = ap_of_ranked(ranked, eleven_point=metric == "voc07")
+            ap[metric], mean_ap[metric] = voc.ap, voc.mean_ap
+    return Scores(ranked, ap, mean_ap, coco, best_f1(ranked))
 
 
 def check_metrics(metrics: Sequence[str]) -> None:
     """Raises a ValueError unless all are names of `METRICS`, and at least one."""
     unknown = [name for name in metrics if name not in METRICS]
     if unknown or not metrics:
-        raise ValueError(f"no metric {', '.join(unknown) or 'given'}: there are {', '.join(METRICS)}")
+        raise ValueError(
+            f"no metric {', '.join(unknown) or 'given'}: there are {', '.join(METRICS)}"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def read_ground_truth(path: Path, split: str) -> SplitResults:
 
     Returns:
         The split. In a VOC folder images and classes count as `data.kind` 'voc_folder' counts them:
-        images by row, classes by name, unless they are VOC's own twenty.
+        images by row, classes by name; in a folder VOC<year> the classes are VOC's own twenty.
 
     Raises:
         FileNotFoundError: a file is not there.
@@ -105,13 +106,12 @@ def _read_voc(root: Path, split: str) -> SplitResults:
         names, split = sorted(p.stem for p in (root / "Annotations").glob("*.xml")), ""
     files = [root / "Annotations" / f"{name}.xml" for name in names]
     annotations = [parse_annotation(file.read_bytes(), str(file)) for file in files]
-    classes = {o.name for annotation in annotations for o in annotation.objects}
-    class_names = CLASS_NAMES if classes <= set(CLASS_NAMES) else _all_classes(root)
+    class_names = _class_names(root)
     label_of = {name: k for k, name in enumerate(class_names, start=1)}
     return _without_detections(
         dataset=str(root),
         split=split,
-        class_names=tuple(class_names),
+        class_names=class_names,
         category_ids=tuple(range(1, len(class_names) + 1)),
         image_ids=list(range(len(names))),
         image_names=[f"{name}.jpg" for name in names],
@@ -120,11 +120,13 @@ def _read_voc(root: Path, split: str) -> SplitResults:
     )
 
 
-def _all_classes(root: Path) -> list[str]:
+def _class_names(root: Path) -> tuple[str, ...]:
     """The classes of every annotation, of whatever split, as training numbers them."""
     files = sorted((root / "Annotations").glob("*.xml"))
     annotations = [parse_annotation(file.read_bytes(), str(file)) for file in files]
-    return sorted({o.name for annotation in annotations for o in annotation.objects})
+    there = {o.name for annotation in annotations for o in annotation.objects}
+    is_voc = re.fullmatch(r"VOC\d{4}", root.name) and there <= set(CLASS_NAMES)
+    return CLASS_NAMES if is_voc else tuple(sorted(there))
 
 
 def _voc_objects(annotation: VocAnnotation, label_of: dict[str, int]) -> ImageGroundTruth:

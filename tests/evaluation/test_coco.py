@@ -54,7 +54,9 @@ def test_area_is_the_annotations_and_not_the_boxs():
 
 
 def test_what_is_found_in_a_crowd_or_on_a_difficult_object_counts_for_nothing():
-    truth = objects(([0, 0, 50, 50], 1), ([60, 0, 90, 30], 1, True), ([0, 60, 90, 90], 1), crowd=[2])
+    truth = objects(
+        ([0, 0, 50, 50], 1), ([60, 0, 90, 30], 1, True), ([0, 60, 90, 90], 1), crowd=[2]
+    )
     found = detected(
         ([0, 0, 50, 50], 0.5, 1),
         ([60, 0, 90, 30], 0.9, 1),
