@@ -102,7 +102,13 @@ const line = (points, at, style) => svg("polyline", { class: style, points: poin
 
 function curvePlot(label) {
   const [chart, at] = axes("recall", "precision");
-  data.curves.forEach((curve) => curve && chart.append(line(curve, at, label ? "all" : "curve")));
+  data.curves.forEach((curve, k) => {
+    if (!curve) return;
+    const drawn = line(curve, at, label ? "all" : "curve");
+    if (!label) drawn.style.stroke = `hsl(${(k * 137.5) % 360} 65% 50%)`;
+    drawn.append(svg("title", {}, names[k + 1]));
+    chart.append(drawn);
+  });
   const curve = label ? data.curves[label - 1] : null;
   if (curve && curve.length) {
     chart.append(line(curve, at, "curve"));
