@@ -78,6 +78,8 @@ class TfdsSource:
     @functools.cached_property
     def _records(self) -> Sequence[Mapping[str, Any]]:
         builder = tfds.builder_from_directory(self._folder)
+        if not builder.info.splits[self._split].num_examples:
+            raise ValueError(f"split {self._split!r} of {self._folder} is empty: choose another")
         decoders = {"image": tfds.decode.SkipDecoding()}
         return builder.as_data_source(self._split, decoders=decoders)
 
