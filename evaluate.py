@@ -1,12 +1,13 @@
-"""Evaluates a trained detector: per-class AP and mAP, and its detections as JSON.
+"""Evaluates a trained detector: figures by class, result files, and a report to open.
 
     python evaluate.py --ckpt runs/shapes
-    python evaluate.py --ckpt runs/shapes --best --split train
+    python evaluate.py --ckpt runs/shapes --best --split train --metrics voc
 
 The checkpoint says which data, classes and network; the data's folders can be given anew with
 --voc_root, --root and --data_dir where they lie elsewhere now.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,13 +19,17 @@ from ssd_jax import cli
 from ssd_jax.data import load_dataset
 from ssd_jax.detector import load_checkpoint
 from ssd_jax.evaluation import report
-from ssd_jax.evaluation.evaluator import compile_predict, evaluate
-from ssd_jax.recipe import build_model, build_predict
+from ssd_jax.evaluation.evaluator import compile_predict, evaluate, global_batch_size
+from ssd_jax.evaluation.page import render_page
+from ssd_jax.evaluation.scores import METRICS, check_metrics
+from ssd_jax.evaluation.speed import measure_speed
+from ssd_jax.recipe import build_model, build_predict, build_stages
 from ssd_jax.sharding import make_mesh, shardings
 
 CKPT = flags.DEFINE_string("ckpt", None, "The run's folder, as given to train.py.")
 STEP = flags.DEFINE_integer("step", None, "The checkpoint to evaluate [the newest].")
 BEST = flags.DEFINE_bool("best", False, "Evaluate the checkpoint of the highest mAP.")
+NAMES = flags.DEFINE_list("metrics", list(METRICS), f"Some of {','.join(METRICS)}.")
 SPLIT = flags.DEFINE_string("split", None, "The split [the one evaluated in training].")
 OUT = flags.DEFINE_string("out", None, "Folder of the results [CKPT/evaluation/SPLIT].")
 FOLDERS = {
@@ -39,6 +44,7 @@ def main(arguments: Sequence[str]) -> None:
         raise ValueError(f"unexpected {' '.join(arguments)}: options start with --")
     if CKPT.value is None:
         raise ValueError("--ckpt is missing: give a run's folder, such as --ckpt runs/shapes")
+    check_metrics(NAMES.value)
     workdir = Path(CKPT.value)
     variables, meta, step = load_checkpoint(workdir, step=STEP.value, best=BEST.value)
     for name, flag in FOLDERS.items():
@@ -47,15 +53,16 @@ def main(arguments: Sequence[str]) -> None:
     dataset = load_dataset(meta.config.data, SPLIT.value or meta.config.data.eval)
     if dataset.class_names != meta.class_names:
         raise ValueError(
-            f"the checkpoint has classes {meta.class_names}, the data has {dataset.class_names}"
+            f"the checkpoint has {len(meta.class_names)} classes ({', '.join(meta.class_names)}), "
+            f"{dataset.name} {dataset.split} has {len(dataset.class_names)} "
+            f"({', '.join(dataset.class_names)}): give the data it was trained for"
         )
 
     console = Console(soft_wrap=True)
     mesh = make_mesh()
     replicated, _ = shardings(mesh)
-    predict = compile_predict(
-        build_predict(meta.config, build_model(meta.config, meta.class_names)), mesh
-    )
+    model = build_model(meta.config, meta.class_names)
+    predict = compile_predict(build_predict(meta.config, model), mesh)
     with cli.progress_bar(console) as bar:
         task = bar.add_task(f"evaluating step {step}", total=len(dataset))
         evaluation = evaluate(
@@ -65,14 +72,45 @@ def main(arguments: Sequence[str]) -> None:
             dataset,
             mesh,
             lambda done, _: bar.update(task, completed=done),
+            NAMES.value,
         )
+    speeds = [
+        measure_speed(
+            build_stages(meta.config, model),
+            variables,
+            dataset,
+            canvas_size=meta.config.data.canvas,
+            batch_size=size,
+        )
+        for size in dict.fromkeys([1, global_batch_size(meta.config, mesh)])
+    ]
+    inclusive_pixels = meta.config.evaluate.inclusive_pixels
+    page = render_page(
+        evaluation,
+        step=step,
+        inclusive_pixels=inclusive_pixels,
+        speeds=speeds,
+        device=mesh.devices.flat[0].device_kind,
+    )
+    figures = report.metrics(evaluation, step, inclusive_pixels)
     out = Path(OUT.value) if OUT.value else workdir / "evaluation" / dataset.split
-    report.write_json(out / "metrics.json", report.metrics(evaluation, step))
-    report.write_json(out / "detections.json", report.detections(evaluation))
-    console.print(report.table(evaluation))
-    console.print(f"step {step}  mAP {evaluation.result.mean_ap:.4f}", highlight=False)
+    report.write_files(
+        out,
+        {
+            **report.result_files(evaluation),
+            "report.html": page,
+            "metrics.json": json.dumps(figures, indent=2) + "\n",
+        },
+    )
+    results, scores = evaluation.results, evaluation.scores
+    console.print(report.table(results, scores))
+    for line in (report.left_out(results, scores), report.coco_line(scores)):
+        if line:
+            console.print(line, highlight=False)
+    console.print(f"step {step}  mAP {evaluation.mean:.4f}", highlight=False)
     speed = f"{evaluation.images_per_second:.0f} images/s"
-    console.print(f"{speed}; metrics.json and detections.json are in {out}")
+    console.print(f"{speed}; metrics.json, detections.json and comp4/ are in {out}")
+    console.print(f"python -m webbrowser -t {out / 'report.html'}", highlight=False)
 
 
 if __name__ == "__main__":

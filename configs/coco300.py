@@ -33,6 +33,6 @@ def get_config() -> ConfigDict:
     config.train.steps = 400_000
     config.train.eval_every = 20_000
 
-    config.evaluate.eleven_point = False
+    config.evaluate.best_metric = "coco"
     config.evaluate.inclusive_pixels = False
     return config

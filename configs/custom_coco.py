@@ -24,6 +24,6 @@ def get_config() -> ConfigDict:
     """The recipe of one's own data in VOC's layout, but for the files and the AP."""
     config = custom_voc.get_config()
     config.data.kind = "coco_json"
-    config.evaluate.eleven_point = False
+    config.evaluate.best_metric = "voc"
     config.evaluate.inclusive_pixels = False
     return config

@@ -50,6 +50,6 @@ def get_config() -> ConfigDict:
     config.train.checkpoint_every = 550
     config.train.eval_every = 1100
 
-    config.evaluate.eleven_point = False
+    config.evaluate.best_metric = "voc"
     config.evaluate.inclusive_pixels = False
     return config

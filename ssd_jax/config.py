@@ -116,8 +116,9 @@ def base() -> ConfigDict:
 
     config.evaluate = ConfigDict()
     config.evaluate.batch_size = 32
-    config.evaluate.eleven_point = True  # VOC07's AP; else the area under the curve (VOC10 on)
+    config.evaluate.best_metric = "voc07"  # ranks checkpoints: 'voc07', 'voc' (VOC10 on) or 'coco'
     config.evaluate.inclusive_pixels = True  # IoU as the devkit has it, over pixels, ends included
+    config.evaluate.threshold_inclusive = False  # VOC: an IoU of just .5 is a hit; the devkit's not
     return config
 
 

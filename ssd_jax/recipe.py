@@ -75,26 +75,37 @@ def build_augmentation(config: ConfigDict) -> augment.Augmentation:
     return augment.Augmentation(**config.augment.to_dict())
 
 
-def build_predict(config: ConfigDict, model: SSD) -> Predict:
-    """The pure function (variables, canvases, sizes) -> Detections: uint8 in, detections out.
+@dataclasses.dataclass(frozen=True)
+class Stages:
+    """What `build_predict` does, in the three steps that are timed apart.
 
-    Canvases are UInt8 [B, S, S, 3] with a picture of size (height, width) at the top left; the
-    boxes of the detections are relative to that picture.
+    Attributes:
+        preprocess: (UInt8 [B, S, S, 3], sizes [B, 2]) -> Float [B, h, w, 3].
+        forward: (variables, Float [B, h, w, 3]) -> (loc, conf).
+        detect: (loc, conf) -> Detections.
     """
+
+    preprocess: Callable[[Array, Array], Array]
+    forward: Callable[[Any, Array], tuple[Array, Array]]
+    detect: Callable[[Array, Array], detection.Detections]
+
+
+def build_stages(config: ConfigDict, model: SSD) -> Stages:
+    """The steps from canvases to detections, each a pure function of arrays."""
     settings = config.detect.to_dict()
     choose("detect.clip", settings["clip"], dict.fromkeys(get_args(detection.Clip)))
     mean, std = tuple(config.model.mean), tuple(config.model.std)
 
-    def predict(
-        variables: Any, images: UInt8[Array, "B S S 3"], sizes: Int[Array, "B 2"]
-    ) -> detection.Detections:
-        def resize(image: Array, size: Array) -> Float[Array, "h w 3"]:
-            return augment.resize_for_evaluation(
-                image, size, image_size=model.priors.image_size, mean=mean, std=std
-            )
+    def resize(image: Array, size: Array) -> Float[Array, "h w 3"]:
+        return augment.resize_for_evaluation(
+            image, size, image_size=model.priors.image_size, mean=mean, std=std
+        )
 
-        outputs: Any = model.apply(variables, jax.vmap(resize)(images, sizes))
-        loc, conf = outputs
+    def forward(variables: Any, images: Array) -> tuple[Array, Array]:
+        outputs: Any = model.apply(variables, images)
+        return outputs
+
+    def detect(loc: Array, conf: Array) -> detection.Detections:
         return detection.detect(
             loc,
             conf,
@@ -102,5 +113,21 @@ def build_predict(config: ConfigDict, model: SSD) -> Predict:
             variances=model.priors.variances,
             **settings,
         )
+
+    return Stages(jax.vmap(resize), forward, detect)
+
+
+def build_predict(config: ConfigDict, model: SSD) -> Predict:
+    """The pure function (variables, canvases, sizes) -> Detections: uint8 in, detections out.
+
+    Canvases are UInt8 [B, S, S, 3] with a picture of size (height, width) at the top left; the
+    boxes of the detections are relative to that picture.
+    """
+    stages = build_stages(config, model)
+
+    def predict(
+        variables: Any, images: UInt8[Array, "B S S 3"], sizes: Int[Array, "B 2"]
+    ) -> detection.Detections:
+        return stages.detect(*stages.forward(variables, stages.preprocess(images, sizes)))
 
     return predict

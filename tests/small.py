@@ -32,6 +32,6 @@ def small_config(data_dir: str) -> ConfigDict:
     config.train.checkpoint_every = 100
     config.train.eval_every = 200
     config.evaluate.batch_size = 20
-    config.evaluate.eleven_point = False
+    config.evaluate.best_metric = "voc"
     config.evaluate.inclusive_pixels = False
     return config

@@ -60,14 +60,14 @@ def trained(tmp_path_factory, shapes_folder):
 
 def test_training_learns(trained):
     workdir, evaluation, printed = trained
-    assert evaluation.result.mean_ap > 0.8
-    assert len(evaluation.image_ids) == 32
+    assert evaluation.mean > 0.8
+    assert len(evaluation.results.image_ids) == 32
     assert "step 200/200" in printed
     assert "images/s" in printed
     assert "left" in printed
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [*range(1, 201), 200]
-    assert lines[-1]["mAP"] == evaluation.result.mean_ap
+    assert lines[-1]["mAP"] == evaluation.mean
     assert cv2.imread(str(workdir / "detections.png")).shape[0] > 300
     assert any((workdir / "tensorboard").iterdir())
 
@@ -75,20 +75,20 @@ def test_training_learns(trained):
 def test_evaluate_prints_the_same_map_and_writes_it(trained):
     workdir, evaluation, _ = trained
     done = run("evaluate.py", "--ckpt", str(workdir))
-    assert f"mAP {evaluation.result.mean_ap:.4f}" in done.stdout
+    assert f"mAP {evaluation.mean:.4f}" in done.stdout
     for name in evaluation.dataset.class_names:
         assert name in done.stdout
     (metrics_file,) = workdir.glob("evaluation/*/metrics.json")
     metrics = json.loads(metrics_file.read_text())
-    assert metrics["mAP"] == evaluation.result.mean_ap
+    assert metrics["mAP"] == evaluation.mean
     assert metrics["step"] == 200
     detections = json.loads((metrics_file.parent / "detections.json").read_text())
-    assert len(detections) == sum(len(found.scores) for found in evaluation.detections)
-    first = evaluation.detections[0]
+    assert len(detections) == sum(len(found.scores) for found in evaluation.results.detections)
+    first = evaluation.results.detections[0]
     x, y, width, height = detections[0]["bbox"]
     np.testing.assert_allclose([x, y, x + width, y + height], first.boxes[0], atol=0.011)
     assert detections[0]["category_id"] == first.labels[0]
-    assert detections[0]["image_id"] == evaluation.image_ids[0]
+    assert detections[0]["image_id"] == evaluation.results.image_ids[0]
 
 
 def test_detect_draws_and_writes_boxes_in_pixels_of_the_original(trained, tmp_path):
@@ -106,7 +106,7 @@ def test_detect_draws_and_writes_boxes_in_pixels_of_the_original(trained, tmp_pa
     written = json.loads((out / "detections.json").read_text())["images"]
     assert [Path(image["file"]).name for image in written] == ["a.jpg", "b.jpg"]
     for row, image in enumerate(written):
-        found = evaluation.detections[row]
+        found = evaluation.results.detections[row]
         sure = found.scores >= 0.5
         np.testing.assert_allclose(
             np.reshape([d["box"] for d in image["detections"]], (-1, 4)),
@@ -146,7 +146,7 @@ def test_going_on_after_the_end_evaluates_again(trained, shapes_folder):
     workdir, evaluation, _ = trained
     console = quiet()
     again = train(small_config(shapes_folder), workdir, console=console, devices=jax.devices()[:1])
-    assert again.result.mean_ap == evaluation.result.mean_ap
+    assert again.mean == evaluation.mean
     assert "going on from step 200 of 200" in console.file.getvalue()
 
 
@@ -285,4 +285,4 @@ def test_every_config_takes_a_step(path, tmp_path, shapes_folder):
     config.train.steps = 1
     config.train.batch_size = 2
     evaluation = train(config, tmp_path, console=quiet(), devices=jax.devices()[:1])
-    assert len(evaluation.detections) == len(load_dataset(config.data, config.data.eval))
+    assert len(evaluation.results.detections) == len(load_dataset(config.data, config.data.eval))

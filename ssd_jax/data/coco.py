@@ -58,7 +58,7 @@ class CocoJson(FileSource):
           ValueError: The file is broken, or its ids do not match.
         """
         path, folder = Path(annotation_file), Path(image_folder)
-        content = _read(path)
+        content = read_instances(path)
         images = _by_id(content["images"], "image", path)
         categories = sorted(_by_id(content["categories"], "category", path).items())
         self.category_ids = tuple(number for number, _ in categories)
@@ -79,7 +79,7 @@ class CocoJson(FileSource):
             of_image = objects[number]
             sizes.append(_size(image))
             size = sizes[-1] or stored_size(files[number])
-            pixels = _corners(of_image, path)
+            pixels = box_corners(of_image, path)
             relative, kept = odd.relative(pixels, size, files[number].name)
             of_classes = np.array([label_of[o["category_id"]] for o in of_image], np.int32)
             boxes.append(relative[kept])
@@ -143,7 +143,13 @@ def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
     return annotation_file, next(root / name for name in folders if (root / name).is_dir())
 
 
-def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
+def read_instances(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The file's content, with all that is required of every entry.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      ValueError: It is no JSON, or not of instances.
+    """
     if not is_file(path):
         raise FileNotFoundError(f"no annotation file {path}")
     data = read_bytes(path)
@@ -210,7 +216,7 @@ def _size(image: dict[str, Any]) -> tuple[int, int] | None:
     return (height, width) if height > 0 and width > 0 else None
 
 
-def _corners(objects: list[dict[str, Any]], path: Path) -> Float64[np.ndarray, "n 4"]:
+def box_corners(objects: list[dict[str, Any]], path: Path) -> Float64[np.ndarray, "n 4"]:
     """COCO's [x, y, width, height] as [xmin, ymin, xmax, ymax], pixels."""
     for entry in objects:
         box = entry["bbox"]

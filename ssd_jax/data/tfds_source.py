@@ -171,6 +171,8 @@ class TfdsSource:
     @functools.cached_property
     def _records(self) -> Sequence[Any]:
         builder = tfds.builder_from_directory(self._folder)
+        if not builder.info.splits[self._split].num_examples:
+            raise ValueError(f"split {self._split!r} of {self._folder} is empty: choose another")
         undecoded: Any = tfds.decode.SkipDecoding()
         for key in reversed(self._fields.image):
             undecoded = {key: undecoded}

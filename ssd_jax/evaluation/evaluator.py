@@ -2,19 +2,25 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ssd_jax.data import Batch, Dataset, eval_batches
-from ssd_jax.evaluation.voc import ImageDetections, ImageGroundTruth, VocResult, voc_ap
+from ssd_jax.data import Batch, Dataset, Example, eval_batches
+from ssd_jax.detection import Detections
+from ssd_jax.evaluation.results import ImageDetections, ImageGroundTruth, SplitResults
+from ssd_jax.evaluation.scores import Scores, check_metrics, score
 from ssd_jax.recipe import Predict
 from ssd_jax.sharding import shardings
 
 Progress = Callable[[int, int], None]
+
+# Decimals of detections: result files hold what was scored, so that scoring them gives the same.
+BOX_DECIMALS = 3  # pixels
+SCORE_DECIMALS = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,19 +29,23 @@ class Evaluation:
 
     Attributes:
       dataset: the split.
-      image_ids: the dataset's own id of each image, in the order of all lists here.
-      detections: by image, boxes in pixels of the original image.
-      ground_truth: likewise.
-      result: VOC average precision.
-      images_per_second: over the whole pass but its first batch, which compiles.
+      results: its objects and the detections, boxes in pixels of the original images.
+      scores: the figures.
+      best_metric: the metric that ranks checkpoints.
+      images_per_second: over the whole pass but its first batch, which compiles; NaN if there was
+        no other.
     """
 
     dataset: Dataset
-    image_ids: list[int]
-    detections: list[ImageDetections]
-    ground_truth: list[ImageGroundTruth]
-    result: VocResult
+    results: SplitResults
+    scores: Scores
+    best_metric: str
     images_per_second: float
+
+    @property
+    def mean(self) -> float:
+        """The mean AP that ranks checkpoints."""
+        return self.scores.mean_ap[self.best_metric]
 
 
 def evaluate(
@@ -45,8 +55,9 @@ def evaluate(
     dataset: Dataset,
     mesh: jax.sharding.Mesh,
     progress: Progress = lambda done, total: None,
+    metrics: Sequence[str] = (),
 ) -> Evaluation:
-    """Detects on every image of a dataset exactly once and computes VOC's AP.
+    """Detects on every image of a dataset exactly once and scores the detections.
 
     Args:
       config: a whole config; `data`, `evaluate` and `detect` count.
@@ -55,63 +66,58 @@ def evaluate(
       dataset: the split.
       mesh: the devices to spread each batch over.
       progress: called with the numbers of images done and to do after every batch.
+      metrics: names of `scores.METRICS`, besides the config's `best_metric`.
 
     Returns:
-      The detections and their score.
+      The detections and their scores.
+
+    Raises:
+      ValueError: no such metric, or the split is empty.
     """
+    best_metric = config.evaluate.best_metric
+    metrics = list(dict.fromkeys([*metrics, best_metric]))
+    check_metrics(metrics)
     _, rows = shardings(mesh)
     batches = eval_batches(
         dataset,
-        batch_size=-(-config.evaluate.batch_size // mesh.size) * mesh.size,
+        batch_size=global_batch_size(config, mesh),
         canvas_size=config.data.canvas,
         slots=0,
         workers=config.data.workers,
         undecodable=config.data.undecodable,
     )
-    image_ids: list[int] = []
-    detections: list[ImageDetections] = []
-    ground_truth: list[ImageGroundTruth] = []
+    seen: list[_Seen] = []
     first, started = 0, 0.0
     for batch in batches:
         images, sizes = jax.device_put((batch["image"], batch["size"]), rows)
         found = jax.tree.map(np.asarray, predict(variables, images, sizes))
-        for row in _filled(batch):
-            scale = _pixels(batch, row)
-            kept = found.labels[row] > 0
-            image_ids.append(int(batch["image_id"][row]))
-            detections.append(
-                ImageDetections(
-                    found.boxes[row][kept] * scale,
-                    found.scores[row][kept],
-                    found.labels[row][kept],
-                )
-            )
-            real = batch["labels"][row] > 0
-            ground_truth.append(
-                ImageGroundTruth(
-                    batch["boxes"][row][real] * scale,
-                    batch["labels"][row][real],
-                    batch["difficult"][row][real],
-                )
-            )
+        seen += [_look(batch, found, row, dataset) for row in _filled(batch)]
         if not first:
-            first, started = len(image_ids), time.perf_counter()
-        progress(len(image_ids), len(dataset))
+            first, started = len(seen), time.perf_counter()
+        progress(len(seen), len(dataset))
     seconds = time.perf_counter() - started
-    result = voc_ap(
-        detections,
-        ground_truth,
-        num_classes=len(dataset.class_names) + 1,
-        eleven_point=config.evaluate.eleven_point,
-        inclusive_pixels=config.evaluate.inclusive_pixels,
+    results = SplitResults(
+        dataset=dataset.name,
+        split=dataset.split,
+        class_names=dataset.class_names,
+        category_ids=dataset.category_ids,
+        image_ids=[image.image_id for image in seen],
+        image_names=[image.name for image in seen],
+        image_sizes=[image.size for image in seen],
+        detections=[image.detections for image in seen],
+        ground_truth=[image.ground_truth for image in seen],
     )
     return Evaluation(
         dataset=dataset,
-        image_ids=image_ids,
-        detections=detections,
-        ground_truth=ground_truth,
-        result=result,
-        images_per_second=(len(image_ids) - first) / seconds,
+        results=results,
+        scores=score(
+            results,
+            metrics,
+            inclusive_pixels=config.evaluate.inclusive_pixels,
+            threshold_inclusive=config.evaluate.threshold_inclusive,
+        ),
+        best_metric=best_metric,
+        images_per_second=(len(seen) - first) / seconds if len(seen) > first else float("nan"),
     )
 
 
@@ -121,12 +127,51 @@ def compile_predict(predict: Predict, mesh: jax.sharding.Mesh) -> Predict:
     return jax.jit(predict, in_shardings=(replicated, rows, rows), out_shardings=replicated)
 
 
+def global_batch_size(config: ConfigDict, mesh: jax.sharding.Mesh) -> int:
+    """Images of an evaluation batch: the config's number, rounded up to share it equally."""
+    return -(-config.evaluate.batch_size // mesh.size) * mesh.size
+
+
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """One image of the split, after the detector has seen it."""
+
+    image_id: int
+    name: str
+    size: tuple[int, int]
+    detections: ImageDetections
+    ground_truth: ImageGroundTruth
+
+
+def _look(batch: Batch, found: Detections, row: int, dataset: Dataset) -> _Seen:
+    height, width = (int(side) for side in batch["original_size"][row])
+    pixels = np.array([width, height, width, height], np.float64)
+    labels = np.asarray(found.labels[row])
+    kept = labels > 0
+    return _Seen(
+        image_id=int(batch["image_id"][row]),
+        name=str(batch["name"][row]),
+        size=(height, width),
+        detections=ImageDetections(
+            np.round(np.asarray(found.boxes[row])[kept] * pixels, BOX_DECIMALS),
+            np.round(np.asarray(found.scores[row], np.float64)[kept], SCORE_DECIMALS),
+            labels[kept],
+        ),
+        ground_truth=_objects(dataset.source[int(batch["index"][row])], pixels),
+    )
+
+
+def _objects(example: Example, pixels: np.ndarray) -> ImageGroundTruth:
+    """All objects of an image: batches are made for training, and leave crowds out."""
+    return ImageGroundTruth(
+        boxes=np.round(example["boxes"] * pixels, BOX_DECIMALS),
+        labels=example["labels"],
+        difficult=example["difficult"],
+        crowd=example["crowd"],
+        area=example["area"].astype(np.float64),
+    )
+
+
 def _filled(batch: Batch) -> Iterator[int]:
     """The rows that hold an image; the last batch is filled up with rows that do not."""
     return (int(row) for row in np.flatnonzero(batch["index"] >= 0))
-
-
-def _pixels(batch: Batch, row: int) -> np.ndarray:
-    """What relative corners are multiplied with to be pixels of the original image."""
-    height, width = batch["original_size"][row]
-    return np.array([width, height, width, height], np.float64)

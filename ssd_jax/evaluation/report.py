@@ -1,8 +1,9 @@
-"""What an evaluation leaves: a table, JSON, and a sheet of pictures."""
+"""What an evaluation leaves: a table, its figures as JSON types, files, and a sheet of pictures."""
 
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,76 +11,130 @@ import numpy as np
 from rich.table import Table
 
 from ssd_jax.data.images import decode_image
+from ssd_jax.evaluation.coco import to_instances, to_results
+from ssd_jax.evaluation.detection_files import devkit_files
 from ssd_jax.evaluation.evaluator import Evaluation
+from ssd_jax.evaluation.results import SplitResults
+from ssd_jax.evaluation.scores import Scores
 from ssd_jax.visualize import contact_sheet, draw_boxes
 
 SHEET_SCORE = 0.5
 
+TITLES = {"voc07": "VOC07", "voc": "VOC", "coco": "COCO"}
 
-def table(evaluation: Evaluation) -> Table:
-    """AP, ground truths and detections by class, and the mean."""
-    result, names = evaluation.result, evaluation.dataset.class_names
-    rows = Table(title=f"{evaluation.dataset.name} {evaluation.dataset.split}, AP at IoU .5")
+
+def table(results: SplitResults, scores: Scores) -> Table:
+    """AP by every metric, objects, detections, best F1 and its threshold by class; the means."""
+    rows = Table(title=f"{results.dataset} {results.split}: average precision")
     rows.add_column("class")
-    for column in ("AP", "objects", "detections"):
+    columns = [*(TITLES[metric] for metric in scores.metrics), "objects", "detections"]
+    for column in (*columns, "best F1", "at score"):
         rows.add_column(column, justify="right")
-    for index, name in enumerate(names):
-        ap = result.ap[index]
+    ranked, best = scores.ranked, scores.best_f1
+    for k, name in enumerate(results.class_names):
         rows.add_row(
             name,
-            "no objects" if math.isnan(ap) else f"{ap:.4f}",
-            str(result.num_ground_truth[index]),
-            str(result.num_detections[index]),
+            *(_figure(scores.ap[metric][k], "no objects") for metric in scores.metrics),
+            str(ranked.num_ground_truth[k]),
+            str(ranked.num_detections[k]),
+            _figure(best.f1[k]),
+            _figure(best.threshold[k]),
         )
     rows.add_section()
     rows.add_row(
         "mAP",
-        f"{result.mean_ap:.4f}",
-        str(int(np.sum(result.num_ground_truth))),
-        str(int(np.sum(result.num_detections))),
+        *(_figure(scores.mean_ap[metric]) for metric in scores.metrics),
+        str(int(np.sum(ranked.num_ground_truth))),
+        str(int(np.sum(ranked.num_detections))),
+        _figure(_mean(best.f1)),
+        "",
     )
     return rows
 
 
-def metrics(evaluation: Evaluation, step: int) -> dict[str, Any]:
-    """The figures as JSON types; the AP of a class without objects is null."""
-    result, dataset = evaluation.result, evaluation.dataset
+def coco_line(scores: Scores) -> str:
+    """COCO's twelve figures in one line; empty without them."""
+    if scores.coco is None:
+        return ""
+    return "COCO  " + "  ".join(f"{n} {_figure(v)}" for n, v in scores.coco.figures.items())
+
+
+def left_out(results: SplitResults, scores: Scores) -> str:
+    """Names the classes without objects, which no mean counts; empty if there are none."""
+    names = [
+        name
+        for name, count in zip(results.class_names, scores.ranked.num_ground_truth, strict=True)
+        if not count
+    ]
+    return f"not in the means, for want of objects: {', '.join(names)}" if names else ""
+
+
+def figures(results: SplitResults, scores: Scores) -> dict[str, Any]:
+    """The figures of a split as JSON types; what no object decides is null."""
+    ranked, best = scores.ranked, scores.best_f1
     return {
-        "dataset": dataset.name,
-        "split": dataset.split,
-        "images": len(evaluation.image_ids),
-        "step": step,
-        "mAP": result.mean_ap,
-        "AP": {
-            name: None if math.isnan(ap) else float(ap)
-            for name, ap in zip(dataset.class_names, result.ap, strict=True)
+        "dataset": results.dataset,
+        "split": results.split,
+        "images": len(results),
+        "means": {metric: _known(scores.mean_ap[metric]) for metric in scores.metrics},
+        "coco": {n: _known(v) for n, v in scores.coco.figures.items()} if scores.coco else None,
+        "classes": {
+            name: {
+                "AP": {metric: _known(scores.ap[metric][k]) for metric in scores.metrics},
+                "objects": int(ranked.num_ground_truth[k]),
+                "detections": int(ranked.num_detections[k]),
+                "best_F1": _known(best.f1[k]),
+                "best_F1_score": _known(best.threshold[k]),
+            }
+            for k, name in enumerate(results.class_names)
         },
-        "images_per_second": evaluation.images_per_second,
     }
 
 
-def detections(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """The detections as COCO's result format: boxes [x, y, width, height] in pixels."""
-    return [
-        {
-            "image_id": image_id,
-            "category_id": int(label),
-            "bbox": [
-                round(float(v), 2) for v in (box[0], box[1], box[2] - box[0], box[3] - box[1])
-            ],
-            "score": round(float(score), 5),
-        }
-        for image_id, found in zip(evaluation.image_ids, evaluation.detections, strict=True)
-        for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True)
-    ]
+def metrics(evaluation: Evaluation, step: int, inclusive_pixels: bool) -> dict[str, Any]:
+    """The content of metrics.json."""
+    return {
+        **figures(evaluation.results, evaluation.scores),
+        "step": step,
+        "best_metric": evaluation.best_metric,
+        "mAP": _known(evaluation.mean),
+        "inclusive_pixels": inclusive_pixels,
+        "images_per_second": _known(evaluation.images_per_second),
+    }
+
+
+def result_files(evaluation: Evaluation) -> dict[str, str]:
+    """What was found and what is there, in the formats of COCO and VOC: path -> content."""
+    results = evaluation.results
+    return {
+        "detections.json": json.dumps(to_results(results)),
+        "ground_truth.json": json.dumps(to_instances(results)),
+        **{f"comp4/{name}": text for name, text in devkit_files(results).items()},
+    }
 
 
 def write_json(path: Path, content: Any) -> None:
     """Writes a whole file or none: an interruption leaves what was there before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(path.name + ".part")
-    half.write_text(json.dumps(content, indent=2 if isinstance(content, dict) else None) + "\n")
-    os.replace(half, path)
+    text = json.dumps(content, indent=2 if isinstance(content, dict) else None) + "\n"
+    write_files(path.parent, {path.name: text})
+
+
+def write_files(folder: Path, contents: Mapping[str, str]) -> None:
+    """Writes all files, each whole, and gives them their names when all are written.
+
+    Args:
+        folder: is made if there is none.
+        contents: path within the folder -> text.
+    """
+    written = []
+    for name, text in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half = path.with_name(path.name + ".part")
+        half.write_text(text)
+        written.append((half, path))
+    for half, path in written:
+        os.replace(half, path)
 
 
 def picture_sheet(evaluation: Evaluation, *, count: int = 24, columns: int = 6) -> np.ndarray:
@@ -88,7 +143,7 @@ def picture_sheet(evaluation: Evaluation, *, count: int = 24, columns: int = 6) 
     pictures = []
     for index in range(min(count, len(dataset))):
         example = dataset.source[index]
-        found = evaluation.detections[index]
+        found = evaluation.results.detections[index]
         sure = found.scores >= SHEET_SCORE
         pictures.append(
             draw_boxes(
@@ -100,3 +155,16 @@ def picture_sheet(evaluation: Evaluation, *, count: int = 24, columns: int = 6) 
             )
         )
     return contact_sheet(pictures, columns=columns, cell=(300, 300))
+
+
+def _figure(value: float, unknown: str = "-") -> str:
+    return unknown if math.isnan(value) else f"{value:.4f}"
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan

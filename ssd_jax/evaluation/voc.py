@@ -8,39 +8,9 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int, Integer, Shaped
+from jaxtyping import Bool, Float64, Int, Shaped
 
-
-@dataclasses.dataclass(frozen=True)
-class ImageDetections:
-    """What was found in one image, in any order: boxes in pixels, corner form; classes from 1."""
-
-    boxes: Float[np.ndarray, "n 4"]
-    scores: Float[np.ndarray, "n"]
-    labels: Integer[np.ndarray, "n"]
-
-    def __post_init__(self) -> None:
-        """Check that there is one score and one label a box."""
-        _check_rows(self.boxes, scores=self.scores, labels=self.labels)
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageGroundTruth:
-    """The objects of one image: boxes in pixels, corner form; classes from 1."""
-
-    boxes: Float[np.ndarray, "m 4"]
-    labels: Integer[np.ndarray, "m"]
-    difficult: Bool[np.ndarray, "m"]
-
-    def __post_init__(self) -> None:
-        """Check that there is one label and one mark a box."""
-        _check_rows(self.boxes, labels=self.labels, difficult=self.difficult)
-
-
-def _check_rows(boxes: np.ndarray, **columns: np.ndarray) -> None:
-    for name, values in columns.items():
-        if boxes.shape != (len(values), 4):
-            raise ValueError(f"boxes {boxes.shape} and {name} {values.shape} do not go together")
+from ssd_jax.evaluation.results import ImageDetections, ImageGroundTruth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +20,7 @@ class VocResult:
     Attributes:
         ap: in 0..1, of class i + 1; NaN for a class without an object that counts.
         mean_ap: mean over the classes that have one; NaN if none has.
-        num_ground_truth: objects of a class, `difficult` ones left out.
+        num_ground_truth: objects of a class, those that are `difficult` or a crowd left out.
         num_detections: detections of a class.
     """
 
@@ -58,6 +28,102 @@ class VocResult:
     mean_ap: float
     num_ground_truth: Int[np.ndarray, "F"]
     num_detections: Int[np.ndarray, "F"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RankedDetections:
+    """All detections of a data set, by class and then best first, judged by the devkit's rules.
+
+    Attributes:
+        labels: classes from 1, in order.
+        scores: falling within a class.
+        images: index of the image in the data set.
+        rows: index of the detection in its image.
+        iou: with the nearest object of the class; 0 where there is none.
+        truth: index of that object in its image; arbitrary where iou is 0.
+        hit: finds an object that counts, as the first.
+        counts: is a hit or a false positive: False where the object found is difficult or a crowd.
+        num_ground_truth: objects of a class that count, from class 1.
+        num_detections: detections of a class, from class 1.
+    """
+
+    labels: Int[np.ndarray, "n"]
+    scores: Float64[np.ndarray, "n"]
+    images: Int[np.ndarray, "n"]
+    rows: Int[np.ndarray, "n"]
+    iou: Float64[np.ndarray, "n"]
+    truth: Int[np.ndarray, "n"]
+    hit: Bool[np.ndarray, "n"]
+    counts: Bool[np.ndarray, "n"]
+    num_ground_truth: Int[np.ndarray, "F"]
+    num_detections: Int[np.ndarray, "F"]
+
+    def of_class(self, label: int) -> slice:
+        """Where the detections of a class are."""
+        stop = int(np.sum(self.num_detections[:label]))
+        return slice(stop - int(self.num_detections[label - 1]), stop)
+
+
+def rank_detections(
+    detections: Sequence[ImageDetections],
+    ground_truth: Sequence[ImageGroundTruth],
+    *,
+    num_classes: int,
+    iou_threshold: float = 0.5,
+    inclusive_pixels: bool = True,
+    threshold_inclusive: bool = False,
+) -> RankedDetections:
+    """Which detections are hits, as the VOC devkit decides it.
+
+    Detections of a class are ranked by score over all images (a tie goes to the earlier image, then
+    to the earlier detection). Each looks at the object of its image and class with the highest IoU:
+    above the threshold it is a hit the first time and a false positive from then on, and counts for
+    nothing if the object is `difficult` or a crowd; otherwise it is a false positive.
+
+    Args:
+        detections: one entry an image.
+        ground_truth: one entry an image, in the same order.
+        num_classes: with background.
+        iou_threshold: IoU that a hit has to exceed.
+        inclusive_pixels: the last pixel belongs to a box, whose width is xmax - xmin + 1: right for
+            VOC's own annotations, wrong for boxes in relative or continuous coordinates.
+        threshold_inclusive: an IoU equal to the threshold is enough.
+
+    Raises:
+        ValueError: the lengths differ, a label is outside 1..num_classes - 1, or a score is NaN.
+    """
+    if len(detections) != len(ground_truth):
+        raise ValueError(
+            f"{len(detections)} images with detections, {len(ground_truth)} with ground truth"
+        )
+    found = _Boxes.gather([(d.boxes, d.labels) for d in detections], num_classes, "detections")
+    truth = _Boxes.gather([(g.boxes, g.labels) for g in ground_truth], num_classes, "ground truth")
+    scores = _concatenate([d.scores for d in detections], np.float64)
+    ignored = _concatenate([g.ignored for g in ground_truth], np.bool_)
+    if np.isnan(scores).any():
+        raise ValueError(f"a score in image {found.images[np.isnan(scores)][0]} is NaN")
+
+    ranking = np.lexsort((-scores, found.labels))  # stable: ties stay in order
+    found = found.take(ranking)
+    best_iou, best_truth = _best_truths(found, truth, inclusive_pixels)
+    near = best_iou >= iou_threshold if threshold_inclusive else best_iou > iou_threshold
+    hit = np.zeros(len(ranking), bool)
+    _, first = np.unique(best_truth[near], return_index=True)
+    hit[np.flatnonzero(near)[first]] = True
+    counts = np.ones(len(ranking), bool)
+    counts[near] = ~ignored[best_truth[near]]
+    return RankedDetections(
+        labels=found.labels,
+        scores=scores[ranking],
+        images=found.images,
+        rows=found.rows,
+        iou=best_iou,
+        truth=truth.rows[best_truth] if len(truth.rows) else best_truth,
+        hit=hit & counts,
+        counts=counts,
+        num_ground_truth=np.bincount(truth.labels[~ignored], minlength=num_classes)[1:],
+        num_detections=np.bincount(found.labels, minlength=num_classes)[1:],
+    )
 
 
 def voc_ap(
@@ -72,61 +138,49 @@ def voc_ap(
 ) -> VocResult:
     """Average precision of each class and its mean, as the VOC devkit computes them.
 
-    Detections of a class are ranked by score over all images (a tie goes to the earlier image, then
-    to the earlier detection). Each looks at the object of its image and class with the highest IoU:
-    above the threshold it is a hit the first time and a false positive from then on, and counts for
-    nothing if the object is `difficult`; otherwise it is a false positive.
-
     Args:
-        detections: one entry an image.
-        ground_truth: one entry an image, in the same order.
-        num_classes: with background.
-        iou_threshold: IoU that a hit has to exceed.
         eleven_point: VOC07's mean of the best precision at recalls of 0, .1, .. 1 or more, and not
             the area. Recall is compared with exact tenths, as 3 / 10 is one.
-        inclusive_pixels: the last pixel belongs to a box, whose width is xmax - xmin + 1: right for
-            VOC's own annotations, wrong for boxes in relative or continuous coordinates.
-        threshold_inclusive: an IoU equal to the threshold is enough.
+
+    See `rank_detections` for the other arguments, the rules and the errors.
 
     Returns:
         A VocResult; its arrays start at class 1.
-
-    Raises:
-        ValueError: the lengths differ, a label is outside 1..num_classes - 1, or a score is NaN.
     """
-    if len(detections) != len(ground_truth):
-        raise ValueError(
-            f"{len(detections)} images with detections, {len(ground_truth)} with ground truth"
-        )
-    num_foreground = num_classes - 1
-    found = _Boxes.gather([(d.boxes, d.labels) for d in detections], num_classes, "detections")
-    truth = _Boxes.gather([(g.boxes, g.labels) for g in ground_truth], num_classes, "ground truth")
-    scores = _concatenate([d.scores for d in detections], np.float64)
-    difficult = _concatenate([g.difficult for g in ground_truth], np.bool_)
-    if np.isnan(scores).any():
-        raise ValueError(f"a score in image {found.images[np.isnan(scores)][0]} is NaN")
+    ranked = rank_detections(
+        detections,
+        ground_truth,
+        num_classes=num_classes,
+        iou_threshold=iou_threshold,
+        inclusive_pixels=inclusive_pixels,
+        threshold_inclusive=threshold_inclusive,
+    )
+    return ap_of_ranked(ranked, eleven_point=eleven_point)
 
-    ranking = np.lexsort((-scores, found.labels))  # stable: ties stay in order
-    found = found.take(ranking)
-    best_iou, best_truth = _best_truths(found, truth, inclusive_pixels)
-    near = best_iou >= iou_threshold if threshold_inclusive else best_iou > iou_threshold
-    hit = np.zeros(len(ranking), bool)
-    _, first = np.unique(best_truth[near], return_index=True)
-    hit[np.flatnonzero(near)[first]] = True
-    counts = np.ones(len(ranking), bool)
-    counts[near] = ~difficult[best_truth[near]]
 
-    num_ground_truth = np.bincount(truth.labels[~difficult], minlength=num_classes)[1:]
-    num_detections = np.bincount(found.labels, minlength=num_classes)[1:]
-    starts = np.concatenate([[0], np.cumsum(num_detections)])
-    average = _eleven_point_average if eleven_point else _area
-    ap = np.full(num_foreground, np.nan)
+def ap_of_ranked(ranked: RankedDetections, *, eleven_point: bool) -> VocResult:
+    """The second half of `voc_ap`, for several averages over one ranking."""
+    num_ground_truth = ranked.num_ground_truth
+    ap = np.full(len(num_ground_truth), np.nan)
     for i in np.flatnonzero(num_ground_truth):
-        of_class = slice(starts[i], starts[i + 1])
-        hits = np.cumsum(hit[of_class][counts[of_class]])
-        ap[i] = average(hits / num_ground_truth[i], hits / np.arange(1, len(hits) + 1))
-    mean_ap = float(np.nanmean(ap)) if num_ground_truth.any() else float("nan")
-    return VocResult(ap, mean_ap, num_ground_truth, num_detections)
+        of_class = ranked.of_class(int(i) + 1)
+        hit = ranked.hit[of_class][ranked.counts[of_class]]
+        ap[i] = average_precision(hit, int(num_ground_truth[i]), eleven_point=eleven_point)
+    return VocResult(ap, mean_of_classes(ap), num_ground_truth, ranked.num_detections)
+
+
+def average_precision(
+    hit: Bool[np.ndarray, "n"], num_ground_truth: int, *, eleven_point: bool
+) -> float:
+    """AP of one class from which of its detections are hits, best first."""
+    hits = np.cumsum(hit)
+    average = _eleven_point_average if eleven_point else _area
+    return average(hits / num_ground_truth, hits / np.arange(1, len(hits) + 1))
+
+
+def mean_of_classes(ap: Float64[np.ndarray, "F"]) -> float:
+    """The mean over the classes that have one; NaN where none has."""
+    return float(np.mean(ap[~np.isnan(ap)])) if not np.isnan(ap).all() else float("nan")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +190,7 @@ class _Boxes:
     boxes: Float64[np.ndarray, "n 4"]
     labels: Int[np.ndarray, "n"]
     images: Int[np.ndarray, "n"]
+    rows: Int[np.ndarray, "n"]  # index within the image
 
     @classmethod
     def gather(
@@ -143,17 +198,19 @@ class _Boxes:
     ) -> "_Boxes":
         boxes = _concatenate([boxes for boxes, _ in images], np.float64, (0, 4))
         labels = _concatenate([labels for _, labels in images], np.int64)
-        index = np.repeat(np.arange(len(images)), [len(labels) for _, labels in images])
+        counts = np.array([len(labels) for _, labels in images], np.int64)
+        index = np.repeat(np.arange(len(images)), counts)
+        rows = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
         wrong = (labels < 1) | (labels >= num_classes)
         if wrong.any():
             raise ValueError(
                 f"{name} of image {index[wrong][0]}: label {labels[wrong][0]} is outside "
                 f"1..{num_classes - 1}"
             )
-        return cls(boxes, labels, index)
+        return cls(boxes, labels, index, rows)
 
     def take(self, rows: np.ndarray) -> "_Boxes":
-        return _Boxes(self.boxes[rows], self.labels[rows], self.images[rows])
+        return _Boxes(self.boxes[rows], self.labels[rows], self.images[rows], self.rows[rows])
 
 
 def _concatenate(
@@ -183,7 +240,7 @@ def _best_truths(
     k = 0
     while len(visiting):
         candidate = rows[start[visiting] + k]
-        iou = _iou(found.boxes[visiting], truth.boxes[candidate], inclusive_pixels)
+        iou = pixel_iou(found.boxes[visiting], truth.boxes[candidate], inclusive_pixels)
         better = iou > best_iou[visiting]
         best_iou[visiting[better]] = iou[better]
         best_truth[visiting[better]] = candidate[better]
@@ -192,18 +249,18 @@ def _best_truths(
     return best_iou, best_truth
 
 
-def _iou(
-    a: Float64[np.ndarray, "n 4"], b: Float64[np.ndarray, "n 4"], inclusive_pixels: bool
-) -> Float64[np.ndarray, "n"]:
-    """IoU of the rows of `a` with those of `b`; 0 where they do not overlap."""
+def pixel_iou(
+    a: Float64[np.ndarray, "*#n 4"], b: Float64[np.ndarray, "*#n 4"], inclusive_pixels: bool
+) -> Float64[np.ndarray, "*n"]:
+    """IoU of boxes in pixels, broadcast against each other; 0 where they do not overlap."""
     last_pixel = 1.0 if inclusive_pixels else 0.0
 
-    def area(low: Shaped[np.ndarray, "n 2"], high: Shaped[np.ndarray, "n 2"]) -> np.ndarray:
+    def area(low: Shaped[np.ndarray, "*_ 2"], high: Shaped[np.ndarray, "*_ 2"]) -> np.ndarray:
         sides = np.maximum(high - low + last_pixel, 0)
-        return sides[:, 0] * sides[:, 1]
+        return sides[..., 0] * sides[..., 1]
 
-    shared = area(np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, 2:], b[:, 2:]))
-    union = area(a[:, :2], a[:, 2:]) + area(b[:, :2], b[:, 2:]) - shared
+    shared = area(np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:]))
+    union = area(a[..., :2], a[..., 2:]) + area(b[..., :2], b[..., 2:]) - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
 
 

@@ -101,7 +101,7 @@ class Checkpoints:
 
     @property
     def best(self) -> int | None:
-        """The step with the highest mAP, None where none was evaluated."""
+        """The step with the best mean AP by `evaluate.best_metric`; None if none was evaluated."""
         return self._manager.best_step()
 
     def choose(self, step: int | None, best: bool) -> int:

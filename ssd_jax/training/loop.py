@@ -122,13 +122,13 @@ def train(
                 if evaluating:
                     evaluation = evaluate(config, predict, state.variables, eval_data, mesh)
                     progress.evaluated(evaluation)
-                checkpoints.save(state, meta, evaluation.result.mean_ap if evaluation else None)
+                checkpoints.save(state, meta, evaluation.mean if evaluation else None)
                 progress.pause()
 
     if evaluation is None:  # every step was done before
         evaluation = evaluate(config, predict, state.variables, eval_data, mesh)
     write_image(workdir / SHEET, report.picture_sheet(evaluation))
-    console.print(report.table(evaluation))
+    console.print(report.table(evaluation.results, evaluation.scores))
     console.print(f"checkpoints, {SHEET} and figures are in {workdir}")
     return evaluation
 
@@ -307,10 +307,9 @@ class Progress:
 
     def evaluated(self, evaluation: Evaluation) -> None:
         """Logs and prints an evaluation's mean."""
-        mean_ap = evaluation.result.mean_ap
-        self._log.write(self._step, {"mAP": mean_ap})
+        self._log.write(self._step, {"mAP": evaluation.mean})
         self._console.print(
-            f"step {self._step}  mAP {mean_ap:.4f} on {evaluation.dataset.split}  "
+            f"step {self._step}  mAP {evaluation.mean:.4f} on {evaluation.dataset.split}  "
             f"({evaluation.images_per_second:.0f} images/s)",
             highlight=False,
         )

@@ -3,28 +3,10 @@ import math
 import numpy as np
 import pytest
 
-from ssd_jax.evaluation.voc import ImageDetections, ImageGroundTruth, voc_ap
+from ssd_jax.evaluation.results import ImageDetections, ImageGroundTruth
+from ssd_jax.evaluation.voc import voc_ap
+from tests.evaluation.make import detected, objects
 from tests.reference import voc as reference
-
-
-def detected(*rows):
-    """ImageDetections from (box, score, label) rows."""
-    boxes, scores, labels = zip(*rows, strict=True) if rows else ((), (), ())
-    return ImageDetections(
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.array(scores, np.float32),
-        np.array(labels, np.int32),
-    )
-
-
-def objects(*rows):
-    """ImageGroundTruth from (box, label) or (box, label, difficult) rows."""
-    boxes = [row[0] for row in rows]
-    return ImageGroundTruth(
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.array([row[1] for row in rows], np.int32),
-        np.array([len(row) == 3 and row[2] for row in rows], bool),
-    )
 
 
 def box(n):
@@ -183,7 +165,11 @@ def random_sets(rng):
         rng.shuffle(labels)
         ground_truth.append(
             ImageGroundTruth(
-                boxes(len(labels)).astype(np.float32), labels, rng.random(len(labels)) < 0.25
+                boxes=boxes(len(labels)).astype(np.float32),
+                labels=labels,
+                difficult=rng.random(len(labels)) < 0.25,
+                crowd=np.zeros(len(labels), bool),
+                area=np.zeros(len(labels)),
             )
         )
         labels = np.repeat(np.arange(1, NUM_SETS + 1), rng.integers(0, 7, NUM_SETS))
@@ -262,4 +248,6 @@ def test_rows_that_do_not_go_together_are_an_error():
     with pytest.raises((ValueError, TypeError), match="scores"):
         ImageDetections(boxes, np.zeros(3, np.float32), np.ones(2, np.int32))
     with pytest.raises((ValueError, TypeError), match="difficult"):
-        ImageGroundTruth(boxes, np.ones(2, np.int32), np.zeros(1, bool))
+        ImageGroundTruth(
+            boxes, np.ones(2, np.int32), np.zeros(1, bool), np.zeros(2, bool), np.zeros(2)
+        )

@@ -1,0 +1,149 @@
+"""Detections in files: COCO's result JSON, and the VOC devkit's text file a class."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ssd_jax.evaluation.results import ImageDetections, SplitResults
+
+_DEVKIT_NAME = re.compile(r"comp\d+_det_[^_]+_(.+)\.txt")
+
+
+def devkit_files(results: SplitResults) -> dict[str, str]:
+    """The detections as the devkit takes them: file name -> text, one file a class.
+
+    A line is the image's name without suffix, the score, and xmin ymin xmax ymax in the pixels of
+    the annotations (those of VOC count from 1).
+    """
+    lines: list[list[str]] = [[] for _ in results.class_names]
+    for name, found in zip(results.image_names, results.detections, strict=True):
+        for box, score, label in zip(
+            found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
+        ):
+            corners = " ".join(f"{side:.3f}" for side in box)
+            lines[label - 1].append(f"{Path(name).stem} {score:.6f} {corners}\n")
+    return {
+        f"comp4_det_test_{name.replace('/', '_')}.txt": "".join(of_class)
+        for name, of_class in zip(results.class_names, lines, strict=True)
+    }
+
+
+def read_detections(path: Path, truth: SplitResults) -> list[ImageDetections]:
+    """Reads anybody's detections.
+
+    Args:
+        path: a COCO result file (.json), one text file of the devkit, or a folder of those.
+        truth: the split that they are of; its own detections do not count.
+
+    Returns:
+        The detections of each image of the split.
+
+    Raises:
+        FileNotFoundError: there is no such file, or the folder has no result files.
+        ValueError: a file is broken; a detection is of an image or class that the split does not
+            have, or its score or box is not finite.
+    """
+    if path.suffix == ".json":
+        entries = _coco_entries(path, truth)
+    elif path.is_dir():
+        files = sorted(p for p in path.iterdir() if _DEVKIT_NAME.fullmatch(p.name))
+        if not files:
+            raise FileNotFoundError(f"no comp4_det_test_CLASS.txt in {path}")
+        entries = [entry for file in files for entry in _devkit_entries(file, truth)]
+    else:
+        entries = _devkit_entries(path, truth)
+    return _by_image(entries, len(truth))
+
+
+class _Entry(NamedTuple):
+    """One detection: the index of its image in the split, label, score, corners in pixels."""
+
+    image: int
+    label: int
+    score: float
+    box: tuple[float, float, float, float]
+
+
+def _coco_entries(path: Path, truth: SplitResults) -> list[_Entry]:
+    image_of = {number: i for i, number in enumerate(truth.image_ids)}
+    label_of = {number: k for k, number in enumerate(truth.category_ids, start=1)}
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: broken JSON ({error})") from None
+    if not isinstance(content, list):
+        raise ValueError(f"{path}: not COCO's results, which are a list of detections")
+    entries = []
+    for i, entry in enumerate(content):
+        where = f"{path}, detection {i}"
+        fields = ("image_id", "category_id", "bbox", "score")
+        if not isinstance(entry, dict) or any(field not in entry for field in fields):
+            raise ValueError(f"{where}: lacks one of {', '.join(fields)}")
+        image = _known(entry["image_id"], image_of, "image_id", where)
+        label = _known(entry["category_id"], label_of, "category_id", where)
+        x, y, width, height = _finite(entry["bbox"], 4, "bbox", where)
+        (score,) = _finite([entry["score"]], 1, "score", where)
+        entries.append(_Entry(image, label, score, (x, y, x + width, y + height)))
+    return entries
+
+
+def _devkit_entries(path: Path, truth: SplitResults) -> list[_Entry]:
+    match = _DEVKIT_NAME.fullmatch(path.name)
+    if match is None:
+        raise ValueError(f"{path}: a detection file is COCO's .json or comp4_det_test_CLASS.txt")
+    label_of = {name.replace("/", "_"): k for k, name in enumerate(truth.class_names, start=1)}
+    label = _known(match[1], label_of, "class", str(path))
+    image_of = {Path(name).stem: i for i, name in enumerate(truth.image_names)}
+    entries = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        where = f"{path}, line {number}"
+        # A name may hold spaces; the five numbers do not.
+        name, *fields = line.rsplit(maxsplit=5)
+        image = _known(name, image_of, "image", where)
+        score, *corners = _finite(fields, 5, "score and box", where)
+        entries.append(
+            _Entry(image, label, score, (corners[0], corners[1], corners[2], corners[3]))
+        )
+    return entries
+
+
+def _known(value: Any, known: dict[Any, int], what: str, where: str) -> int:
+    if not isinstance(value, int | str) or value not in known:
+        examples = ", ".join(str(key) for key in list(known)[:3])
+        raise ValueError(
+            f"{where}: {what} {value!r} is not in the ground truth, which has {len(known)}: "
+            f"{examples}{', ...' if len(known) > 3 else ''}"
+        )
+    return known[value]
+
+
+def _finite(values: Any, count: int, what: str, where: str) -> list[float]:
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{where}: {what} {values!r} is not {count} finite numbers")
+    return numbers
+
+
+def _by_image(entries: Iterable[_Entry], images: int) -> list[ImageDetections]:
+    of_image: list[list[_Entry]] = [[] for _ in range(images)]
+    for entry in entries:
+        of_image[entry.image].append(entry)
+    return [_image_detections(found) for found in of_image]
+
+
+def _image_detections(found: Sequence[_Entry]) -> ImageDetections:
+    return ImageDetections(
+        boxes=np.array([entry.box for entry in found], np.float64).reshape(-1, 4),
+        scores=np.array([entry.score for entry in found], np.float64),
+        labels=np.array([entry.label for entry in found], np.int64),
+    )

@@ -1,0 +1,60 @@
+"""The paired bootstrap against AP over images that are really there several times."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ssd_jax.evaluation.compare import _objects, _weighted_ap, check_same_split, compare
+from ssd_jax.evaluation.voc import rank_detections, voc_ap
+from tests.evaluation.make import random_results
+
+
+def test_images_that_count_twice_are_images_that_are_there_twice():
+    rng = np.random.default_rng(1)
+    results = random_results(rng, images=20, classes=3, difficult=0.2)
+    results = dataclasses.replace(  # no ties, whose order the copies would change
+        results,
+        detections=[
+            dataclasses.replace(found, scores=rng.random(len(found.scores)))
+            for found in results.detections
+        ],
+    )
+    options = {"num_classes": 4, "inclusive_pixels": False}
+    ranked = rank_detections(results.detections, results.ground_truth, **options)
+    for _ in range(5):
+        times = rng.integers(0, 4, 20)
+        copies = np.repeat(np.arange(20), times)
+        expected = voc_ap(
+            [results.detections[i] for i in copies],
+            [results.ground_truth[i] for i in copies],
+            **options,
+        )
+        ours = _weighted_ap(ranked, _objects(results), times.astype(float))
+        np.testing.assert_allclose(ours, [*expected.ap, expected.mean_ap], rtol=1e-12)
+
+
+def test_a_run_against_itself_and_against_a_worse_one():
+    rng = np.random.default_rng(2)
+    results = random_results(rng, images=40, classes=2)
+    settings = {"inclusive_pixels": False, "samples": 100, "seed": 0}
+    same = compare(results, results, **settings)
+    np.testing.assert_array_equal(same.interval, 0)
+    nothing = [
+        dataclasses.replace(
+            found, boxes=found.boxes[:0], scores=found.scores[:0], labels=found.labels[:0]
+        )
+        for found in results.detections
+    ]
+    worse = compare(results, dataclasses.replace(results, detections=nothing), **settings)
+    np.testing.assert_array_equal(worse.ap[1], 0)
+    assert np.all(worse.interval[0] < -worse.ap[0] + 0.2)
+    assert np.all(worse.interval[1] < 0)
+
+
+def test_runs_on_other_splits_are_refused():
+    first = random_results(np.random.default_rng(0), images=4)
+    with pytest.raises(ValueError, match="other images: 4 and 5"):
+        check_same_split(first, random_results(np.random.default_rng(0), images=5))
+    with pytest.raises(ValueError, match=r"other objects, as in image 00\d\.jpg"):
+        check_same_split(first, random_results(np.random.default_rng(1), images=4))
