@@ -167,6 +167,17 @@ class Checkpoints:
         self._manager.close()
 
 
+def latest_meta(workdir: Path) -> Meta | None:
+    """The config and class names of a run's newest checkpoint; None where there is none."""
+    try:
+        checkpoints = Checkpoints(workdir)
+    except FileNotFoundError:
+        return None
+    meta = checkpoints.meta(checkpoints.steps[-1])
+    checkpoints.close()
+    return meta
+
+
 def remove(workdir: Path) -> None:
     """Deletes the checkpoints of a run, if there are any."""
     shutil.rmtree(workdir / FOLDER, ignore_errors=True)

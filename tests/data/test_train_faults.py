@@ -17,7 +17,7 @@ from rich.console import Console
 
 from ssd_jax import cli
 from ssd_jax.sharding import make_mesh, shardings
-from ssd_jax.training.loop import load_batches, load_splits
+from ssd_jax.training.inputs import load_batches, load_splits
 from tests.data import make
 
 ROOT = Path(__file__).parents[2]

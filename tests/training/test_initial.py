@@ -77,6 +77,16 @@ def test_another_kind_of_network_is_named(run, shapes_folder, tmp_path):
         train(config, tmp_path / "new", console=Console(file=io.StringIO()))
 
 
+def test_a_fault_before_the_first_step_leaves_the_old_run_alone(run, shapes_folder):
+    folder, old = run
+    config = small_config(shapes_folder)
+    config.init = str(folder / "nothing.pth")
+    with pytest.raises(FileNotFoundError, match="nothing.pth"):
+        train(config, folder, overwrite=True, console=Console(file=io.StringIO()))
+    variables, _, _ = load_checkpoint(folder)
+    jax.tree.map(np.testing.assert_array_equal, variables["params"], old.params)
+
+
 def test_a_wrong_name_is_told(tmp_path):
     config = config_lib.base()
     config.init = str(tmp_path / "nothing")
