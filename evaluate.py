@@ -4,7 +4,7 @@
     python evaluate.py --ckpt runs/shapes --best --split train --metrics voc
 
 The checkpoint says which data, classes and network; the data's folders can be given anew with
---voc_root, --root and --data_dir where they lie elsewhere now.
+--voc_root, --archives, --root, --data_dir, --annotations and --images where they lie elsewhere now.
 """
 
 import json
@@ -34,7 +34,7 @@ SPLIT = flags.DEFINE_string("split", None, "The split [the one evaluated in trai
 OUT = flags.DEFINE_string("out", None, "Folder of the results [CKPT/evaluation/SPLIT].")
 FOLDERS = {
     name: flags.DEFINE_string(name, None, f"config.data.{name}, if not as it was in training.")
-    for name in ("data_dir", "voc_root", "archives", "root")
+    for name in ("data_dir", "voc_root", "archives", "root", "annotations", "images")
 }
 
 
