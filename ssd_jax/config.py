@@ -128,20 +128,22 @@ def to_json(config: ConfigDict) -> str:
 
 
 def from_json(text: str) -> ConfigDict:
-    """A config written by `to_json`.
+    """A config written by `to_json`, also by an older version that had fewer fields.
+
+    Fields that it lacks get their defaults: a new field's default is what was done before it.
 
     Raises:
-      ValueError: it lacks fields that this version knows, or has others.
+      ValueError: it has fields that this version does not know.
     """
-    loaded = ConfigDict(_tuples(json.loads(text)))
-    known, met = dict(flatten(base())), dict(flatten(loaded))
-    if known.keys() != met.keys():
+    config = base()
+    written = dict(flatten(ConfigDict(_tuples(json.loads(text)))))
+    unknown = sorted(written.keys() - dict(flatten(config)).keys())
+    if unknown:
         raise ValueError(
-            "the config was written by another version of ssd_jax: "
-            f"lacks {sorted(known.keys() - met.keys())}, has unknown "
-            f"{sorted(met.keys() - known.keys())}"
+            f"the config was written by another version of ssd_jax: it has unknown {unknown}"
         )
-    return loaded
+    config.update_from_flattened_dict(written)
+    return config
 
 
 def flatten(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -81,7 +81,7 @@ def test_a_fault_before_the_first_step_leaves_the_old_run_alone(run, shapes_fold
     folder, old = run
     config = small_config(shapes_folder)
     config.init = str(folder / "nothing.pth")
-    with pytest.raises(FileNotFoundError, match="nothing.pth"):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.pth"):
         train(config, folder, overwrite=True, console=Console(file=io.StringIO()))
     variables, _, _ = load_checkpoint(folder)
     jax.tree.map(np.testing.assert_array_equal, variables["params"], old.params)
