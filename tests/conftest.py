@@ -1,6 +1,16 @@
 """Tests run with shapes checked, strict dtypes, no implicit broadcasting, eight CPU devices."""
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+
+# What one test has compiled, others and the programs that they run need not compile again. Set by
+# the first process, before its workers start; a new folder each time, so that nothing is stale.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="ssd_jax_tests_")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax
 import pytest

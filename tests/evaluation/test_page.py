@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ssd_jax.data import Dataset
+from ssd_jax.data.objects import collect_objects
 from ssd_jax.evaluation.evaluator import Evaluation
 from ssd_jax.evaluation.page import render_page
 from ssd_jax.evaluation.scores import METRICS, score
@@ -37,6 +38,10 @@ class Pictures:
     @property
     def object_counts(self):
         return np.zeros(self._count, np.int32)
+
+    @property
+    def objects(self):
+        return collect_objects(())
 
 
 @pytest.fixture(scope="module")
