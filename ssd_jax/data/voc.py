@@ -14,12 +14,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from ssd_jax.data import devkit
-from ssd_jax.data.download import Archive, fetch_archives, find_archives
+from ssd_jax.data.archives import find_archives
 from ssd_jax.data.example import Concatenated, Dataset
 from ssd_jax.data.images import decode_image
 from ssd_jax.data.odd_boxes import OddBoxes
 from ssd_jax.data.tfds_source import TfdsSource, prepare
 from ssd_jax.data.voc_xml import VocObject, parse_annotation
+from ssd_jax.download import RemoteFile, fetch
 
 CLASS_NAMES = (
     "aeroplane",
@@ -205,8 +206,8 @@ def _official_builders(years: list[str], data_dir: str, archives: str) -> dict[s
     return builders
 
 
-def _fetch(folder: Path, archives: Sequence[Archive]) -> list[Path]:
-    return fetch_archives(folder, archives, instead="set data.voc_root to an unpacked VOCdevkit")
+def _fetch(folder: Path, archives: Sequence[RemoteFile]) -> list[Path]:
+    return fetch(folder, archives, instead="set data.voc_root to an unpacked VOCdevkit")
 
 
 def _listed(files: devkit.Devkit, name: str) -> list[str]:

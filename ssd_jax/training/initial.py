@@ -7,16 +7,13 @@ from typing import Any
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from ssd_jax import cli
 from ssd_jax.detector import load_checkpoint
 from ssd_jax.priors import PriorSpec
 from ssd_jax.recipe import build_priors
-from ssd_jax.weights.download import VGG16_MD5, VGG16_URL, cache_folder, fetch
+from ssd_jax.weights.download import fetch_vgg16
 from ssd_jax.weights.files import read_weights
 from ssd_jax.weights.imported import Imported, Preprocessing
 from ssd_jax.weights.transfer import transfer
-
-_MEBIBYTE = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +58,7 @@ class Initial:
         return variables
 
 
-def load_initial(config: ConfigDict, console: Console) -> Initial | None:
+def load_initial(config: ConfigDict) -> Initial | None:
     """The weights that `config.init` names; None for 'scratch'.
 
     Raises:
@@ -71,7 +68,7 @@ def load_initial(config: ConfigDict, console: Console) -> Initial | None:
     if config.init == "scratch":
         return None
     if config.init == "imagenet":
-        return _from_file(fetch_vgg16(console))
+        return _from_file(fetch_vgg16())
     path = Path(config.init)
     if path.is_dir():
         variables, meta, step = load_checkpoint(path)
@@ -99,21 +96,3 @@ def _from_file(path: Path) -> Initial:
             weights.priors,
         )
     return Initial({"params": {"backbone": weights.params}}, weights.preprocessing, source)
-
-
-def fetch_vgg16(console: Console) -> Path:
-    """Keras's VGG16, downloaded once.
-
-    Raises:
-      OSError, ValueError: as of `fetch`; the message says how to do without.
-    """
-    with cli.progress_bar(console) as bar:
-        task = bar.add_task("VGG16, MiB", visible=False)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done // _MEBIBYTE, total=total // _MEBIBYTE, visible=True)
-
-        try:
-            return fetch(VGG16_URL, VGG16_MD5, cache_folder(), progress)
-        except OSError as fault:
-            raise OSError(f"{fault}; --config.init=scratch trains without it") from fault

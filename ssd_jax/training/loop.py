@@ -72,7 +72,7 @@ def train(
 
     # Whatever may be wrong is met before anything in the workdir is touched.
     old = None if overwrite else checkpoint_lib.latest_meta(workdir)
-    initial = None if old else load_initial(config, console)
+    initial = None if old else load_initial(config)
     config = with_preprocessing(config, old, initial)
     meta = Meta(config, class_names)
     if old:

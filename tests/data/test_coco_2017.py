@@ -9,10 +9,10 @@ import pytest
 
 from ssd_jax.data import coco_2017
 from ssd_jax.data.coco_2017 import ARCHIVES, load_coco
-from ssd_jax.data.download import Archive
 from ssd_jax.data.loader import eval_batches, train_batches
+from ssd_jax.download import RemoteFile
 from tests.data import make
-from tests.data.serve import served
+from tests.serve import served
 
 # As in the official file: 80 categories whose ids leave gaps up to 90.
 IDS = [i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
@@ -56,7 +56,7 @@ def zips(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             for member in sorted((root / key).iterdir()):
                 file.write(member, f"{key}/{member.name}")
         data = path.read_bytes()
-        small = Archive(archive.name, len(data), hashlib.sha256(data).hexdigest(), ())
+        small = RemoteFile(archive.name, len(data), hashlib.sha256(data).hexdigest(), ())
         monkeypatch.setitem(coco_2017.ARCHIVES, key, small)
     return tmp_path / "zips"
 
@@ -67,7 +67,7 @@ def test_the_official_archives_are_those_of_tfds():
     listed = Path(tfds.__file__).parent / "url_checksums/coco.txt"
     known = dict(line.split("\t", 1) for line in listed.read_text().splitlines())
     for archive in ARCHIVES.values():
-        assert known[archive.urls[0]] == f"{archive.size}\t{archive.sha256}\t{archive.name}"
+        assert known[archive.urls[0]] == f"{archive.size}\t{archive.digest}\t{archive.name}"
 
 
 def test_zips_and_folders_hold_the_same(root: Path, zips: Path):

@@ -12,12 +12,12 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.object_detection import voc as stock_voc
 
 from ssd_jax.data import devkit, voc
-from ssd_jax.data.download import Archive
 from ssd_jax.data.example import Dataset, Example
 from ssd_jax.data.loader import eval_batches
 from ssd_jax.data.voc import load_voc
+from ssd_jax.download import RemoteFile
 from tests.data import make
-from tests.data.serve import served
+from tests.serve import served
 
 SAMPLE = Path(__file__).parents[2] / "../shared/data/voc2007_sample/VOCdevkit"
 DOG = make.xml_object("dog", (8, 6, 40, 30), pose="Frontal", truncated=True)
@@ -165,7 +165,7 @@ def pack(root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with tarfile.open(folder / TAR, "w") as tar:
         tar.add(root, "VOCdevkit")
     data = (folder / TAR).read_bytes()
-    archive = Archive(TAR, len(data), hashlib.sha256(data).hexdigest(), ())
+    archive = RemoteFile(TAR, len(data), hashlib.sha256(data).hexdigest(), ())
     monkeypatch.setitem(devkit.ARCHIVES, "2007", (archive,))
     return folder / TAR
 
@@ -228,7 +228,7 @@ def test_without_a_network_it_says_what_to_put_where(data_dir: str, monkeypatch)
         for year, archives in devkit.ARCHIVES.items()
     }
     monkeypatch.setattr(devkit, "ARCHIVES", nobody)
-    with pytest.raises(OSError, match=r"127\.0\.0\.1:9: no connection") as error:
+    with pytest.raises(OSError, match=r"127\.0\.0\.1:9/a\.tar: no connection") as error:
         load_voc("2007_trainval+2012_trainval", data_dir=data_dir)
     message = str(error.value)
     assert "\n" not in message

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import shutil
 
@@ -14,6 +15,7 @@ from ssd_jax.training.checkpoints import Checkpoints, Meta
 from ssd_jax.training.loop import train
 from ssd_jax.training.optimizer import build_optimizer
 from ssd_jax.training.state import init_state
+from ssd_jax.weights import download
 from tests.small import small_config
 
 pytestmark = pytest.mark.usefixtures("loose_dtypes")
@@ -91,16 +93,17 @@ def test_a_wrong_name_is_told(tmp_path):
     config = config_lib.base()
     config.init = str(tmp_path / "nothing")
     with pytest.raises(FileNotFoundError, match=r"config\.init is .*nothing.*: neither 'scratch'"):
-        initial.load_initial(config, Console(file=io.StringIO()))
+        initial.load_initial(config)
 
 
 def test_offline_says_how_to_do_without(tmp_path, monkeypatch):
     monkeypatch.setenv("SSD_JAX_CACHE", str(tmp_path))
-    monkeypatch.setattr(initial, "VGG16_URL", "http://localhost.invalid/vgg16.h5")
+    nowhere = dataclasses.replace(download.VGG16, urls=("http://127.0.0.1:9/vgg16.h5",))
+    monkeypatch.setattr(download, "VGG16", nowhere)
     config = config_lib.base()
     config.init = "imagenet"
-    with pytest.raises(OSError, match=r"vgg16\.h5 .*put it at .*--config\.init=scratch"):
-        initial.load_initial(config, Console(file=io.StringIO()))
+    with pytest.raises(OSError, match=r"cannot download vgg16.*--config\.init=scratch"):
+        initial.load_initial(config)
 
 
 def test_published_recipes_start_from_imagenet_and_the_others_from_scratch():

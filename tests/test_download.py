@@ -4,14 +4,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssd_jax.data.download import Archive, fetch_archives, find_archives
-from tests.data.serve import served
+from ssd_jax import download
+from ssd_jax.data.archives import find_archives
+from ssd_jax.download import RemoteFile
+from tests.serve import served
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 
 
-def archive(*urls: str, content: bytes = CONTENT, name: str = "a.tar") -> Archive:
-    return Archive(name, len(content), hashlib.sha256(content).hexdigest(), urls)
+def archive(*urls: str, content: bytes = CONTENT, name: str = "a.tar") -> RemoteFile:
+    return RemoteFile(name, len(content), hashlib.sha256(content).hexdigest(), urls)
 
 
 @pytest.fixture
@@ -21,8 +23,8 @@ def host(tmp_path: Path) -> Path:
     return tmp_path / "host"
 
 
-def fetch(folder: Path, *archives: Archive) -> list[Path]:
-    return fetch_archives(folder, archives, instead="bring it")
+def fetch(folder: Path, *archives: RemoteFile) -> list[Path]:
+    return download.fetch(folder, archives, instead="bring it")
 
 
 def test_a_file_that_is_there_asks_no_host(host: Path):
@@ -77,7 +79,7 @@ def test_another_file_is_refused_and_not_kept(host: Path, tmp_path: Path, wrong:
     (host / "a.tar").write_bytes(wrong)
     with (
         served(host) as address,
-        pytest.raises(OSError, match=r"127\.0\.0\.1:\d+: its file has another hash"),
+        pytest.raises(OSError, match=r"127\.0\.0\.1:\d+/a\.tar: its file has another hash"),
     ):
         fetch(tmp_path / "new", archive(f"{address}a.tar"))
     assert not list((tmp_path / "new").iterdir())
