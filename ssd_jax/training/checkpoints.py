@@ -108,8 +108,10 @@ class Checkpoints:
         """The step asked for: that one, the best, or the newest.
 
         Raises:
-          ValueError: there is none such.
+          ValueError: there is none such, or two were asked for.
         """
+        if best and step is not None:
+            raise ValueError(f"both step {step} and the best checkpoint were asked for: take one")
         if best and self.best is None:
             raise ValueError(f"no checkpoint in {self.folder} was evaluated, so none is the best")
         chosen = self.best if best else step if step is not None else self.latest

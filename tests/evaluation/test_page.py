@@ -140,6 +140,11 @@ def test_the_gallery_filters_and_every_picture_loads(page):
 
 
 def test_curves_follow_the_class_and_nothing_is_wider_than_the_screen(page):
+    assert page.locator("#curve-plot .legend").inner_text().split() == [
+        *HOSTILE.split(),
+        "dog",
+        "emu",
+    ]
     for chooser, plot in (("curve", "curve"), ("calibration", "calibration")):
         page.select_option(f"#{chooser}-class", "3")
         assert page.locator(f"#{plot}-plot .dot").count() > 0

@@ -75,6 +75,8 @@ def test_the_last_and_the_best_are_kept(tmp_path, config, state):
     assert checkpoints.choose(4, best=False) == 4
     with pytest.raises(ValueError, match=r"no checkpoint of step 3 .* it has \[2, 4, 5\]"):
         checkpoints.choose(3, best=False)
+    with pytest.raises(ValueError, match="both step 4 and the best checkpoint"):
+        checkpoints.choose(4, best=True)
 
 
 def test_no_checkpoint_is_told(tmp_path):

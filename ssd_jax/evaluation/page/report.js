@@ -102,12 +102,18 @@ const line = (points, at, style) => svg("polyline", { class: style, points: poin
 
 function curvePlot(label) {
   const [chart, at] = axes("recall", "precision");
+  const legend = element("p", { className: "legend" });
   data.curves.forEach((curve, k) => {
     if (!curve) return;
     const drawn = line(curve, at, label ? "all" : "curve");
-    if (!label) drawn.style.stroke = `hsl(${(k * 137.5) % 360} 65% 50%)`;
     drawn.append(svg("title", {}, names[k + 1]));
     chart.append(drawn);
+    if (label) return;
+    const colour = `hsl(${(k * 137.5) % 360} 65% 50%)`;
+    drawn.style.stroke = colour;
+    const key = element("span", { className: "key" });
+    key.style.borderColor = colour;
+    legend.append(element("span", {}, key, ` ${names[k + 1]}`));
   });
   const curve = label ? data.curves[label - 1] : null;
   if (curve && curve.length) {
@@ -117,7 +123,7 @@ function curvePlot(label) {
     const [cx, cy] = at(best[0], best[1]);
     chart.append(svg("circle", { class: "dot", cx, cy, r: 5 }));
   }
-  byId("curve-plot").replaceChildren(chart);
+  byId("curve-plot").replaceChildren(chart, legend);
 }
 
 function confusionTable() {
