@@ -122,6 +122,19 @@ def test_evaluation_resize_at_full_size():
     np.testing.assert_allclose(resized, expected, atol=2e-2)
 
 
+def test_the_mean_is_subtracted_before_std_divides():
+    picture = random_picture(80, 96)
+    std = (58.0, 57.0, 0.5)
+    image, size = on_canvas(picture, 128, 128)
+    resized = jax.jit(
+        lambda image, size: resize_for_evaluation(
+            image, size, image_size=(80, 96), mean=MEAN, std=std
+        )
+    )(image, size)
+    expected = (picture.astype(np.float32) - np.float32(MEAN)) / np.float32(std)
+    np.testing.assert_allclose(resized, expected, rtol=1e-5, atol=1e-4)
+
+
 def test_parameters_that_change_nothing_give_the_evaluation_resize():
     picture = random_picture(60, 70)
     unchanged = augmented(picture, make_parameters(kernel=KERNEL["linear"]))

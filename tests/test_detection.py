@@ -29,6 +29,7 @@ jitted_detect = jax.jit(
         "iou_threshold",
         "pre_nms_top_k",
         "max_detections",
+        "clip",
         "variances",
     ),
 )
@@ -149,15 +150,25 @@ def logits_of(probabilities):
     return jnp.log(jnp.array(probabilities, jnp.float32))[None]
 
 
-def test_boxes_are_clipped_at_output_and_not_before_nms():
+@pytest.mark.parametrize(
+    ("clip", "expected"),
+    [
+        ("after", [[0, 0, 0.5, 1], [0, 0, 0.5, 1], [0, 0, 0, 0]]),
+        ("before", [[0, 0, 0.5, 1], [0, 0, 0, 0], [0, 0, 0, 0]]),
+        ("never", [[0, 0, 0.5, 1], [-1, 0, 0.5, 1], [0, 0, 0, 0]]),
+    ],
+)
+def test_boxes_are_clipped_before_nms_after_it_or_never(clip, expected):
     # IoU 1/3 as they are, 1 after clipping.
     priors = jnp.array([[0.25, 0.5, 0.5, 1.0], [-0.25, 0.5, 1.5, 1.0]])
-    found = jitted_detect(
-        jnp.zeros((1, 2, 4)), logits_of([[0.2, 0.8], [0.4, 0.6]]), priors, max_detections=3
-    )
-    expected = [[0, 0, 0.5, 1], [0, 0, 0.5, 1], [0, 0, 0, 0]]
+    loc, conf = jnp.zeros((1, 2, 4)), logits_of([[0.2, 0.8], [0.4, 0.6]])
+    found = jitted_detect(loc, conf, priors, max_detections=3, clip=clip)
     np.testing.assert_allclose(found.boxes[0], expected, atol=1e-6)
-    np.testing.assert_allclose(found.scores[0], [0.8, 0.6, 0], rtol=1e-6)
+    scores = [0.8, 0.0 if clip == "before" else 0.6, 0.0]
+    np.testing.assert_allclose(found.scores[0], scores, rtol=1e-6)
+    if clip == "after":
+        chosen = jitted_detect(loc, conf, priors, max_detections=3)
+        np.testing.assert_array_equal(chosen.boxes, found.boxes)
 
 
 def test_classes_do_not_suppress_each_other():
