@@ -38,6 +38,34 @@ ARCHIVES = {
 }
 
 
+def find_coco(
+    split: str, *, root: str = "", archives: str = "", data_dir: str = ""
+) -> tuple[Path, Path]:
+    """Where a split lies: its annotation file and its pictures, which may be paths into zips.
+
+    The arguments and errors are those of `load_coco`.
+    """
+    if root:
+        return find_split(root, split)
+    if split not in ARCHIVES or split == "annotations":
+        raise ValueError(f"no split {split!r} of coco: it is train2017 or val2017")
+    wanted = [ARCHIVES["annotations"], ARCHIVES[split]]
+    # Only their sizes are compared: to hash 20 GB at each start would take a minute or two.
+    if archives:
+        annotations, pictures = find_archives(archives, wanted, hashed=False)
+    else:
+        downloads = Path(data_dir or tfds.core.constants.DATA_DIR) / "downloads" / "coco"
+        everything = ", ".join(archive.name for archive in ARCHIVES.values())
+        annotations, pictures = fetch(
+            downloads.expanduser(),
+            wanted,
+            hashed=False,
+            instead=f"set data.archives to a folder of {everything}, "
+            "or data.root to an unpacked COCO",
+        )
+    return annotations / "annotations" / f"instances_{split}.json", pictures / split
+
+
 def load_coco(split: str, *, root: str = "", archives: str = "", data_dir: str = "") -> Dataset:
     """Opens a split of COCO 2017: 80 classes, labels contiguous in the order of COCO's ids.
 
@@ -56,26 +84,6 @@ def load_coco(split: str, *, root: str = "", archives: str = "", data_dir: str =
       OSError: A zip cannot be downloaded.
       ValueError: There is no such split, or the annotations or a zip are broken.
     """
-    if root:
-        annotation_file, images = find_split(root, split)
-    else:
-        if split not in ARCHIVES or split == "annotations":
-            raise ValueError(f"no split {split!r} of coco: it is train2017 or val2017")
-        wanted = [ARCHIVES["annotations"], ARCHIVES[split]]
-        # Only their sizes are compared: to hash 20 GB at each start would take a minute or two.
-        if archives:
-            annotations, pictures = find_archives(archives, wanted, hashed=False)
-        else:
-            downloads = Path(data_dir or tfds.core.constants.DATA_DIR) / "downloads" / "coco"
-            everything = ", ".join(archive.name for archive in ARCHIVES.values())
-            annotations, pictures = fetch(
-                downloads.expanduser(),
-                wanted,
-                hashed=False,
-                instead=f"set data.archives to a folder of {everything}, "
-                "or data.root to an unpacked COCO",
-            )
-        annotation_file = annotations / "annotations" / f"instances_{split}.json"
-        images = pictures / split
+    annotation_file, images = find_coco(split, root=root, archives=archives, data_dir=data_dir)
     coco = CocoJson(annotation_file, images)
     return Dataset("coco", split, coco, coco.class_names, coco.category_ids)

@@ -8,6 +8,34 @@ from typing import Literal
 from ssd_jax.data.coco import CocoJson, find_split
 from ssd_jax.data.example import Dataset
 
+Part = Literal["all", "train", "test"]
+
+
+def find_custom_split(
+    split: str, *, root: str = "", annotations: str = "", images: str = ""
+) -> tuple[Path, Path, Part]:
+    """Where a split lies: its annotation file, its pictures, and which part of the file it is.
+
+    The arguments and errors are those of `load_custom_coco`.
+    """
+    if annotations:
+        if split not in ("train", "test"):
+            raise ValueError(
+                f"no split {split!r} of data.annotations: it is 'train', or 'test' for the "
+                "data.fraction of it that is held out"
+            )
+        file = Path(root) / annotations
+        base = Path(root) if root else file.parent
+        places = (file.parent / "images", base / "images", base)
+        folder = base / images if images else next((f for f in places if f.is_dir()), base)
+        return file, folder, "test" if split == "test" else "train"
+    if not root:
+        raise FileNotFoundError(
+            "set data.root to the dataset's folder, or data.annotations to its JSON file"
+        )
+    file, folder = find_split(root, split)
+    return file, Path(root) / images if images else folder, "all"
+
 
 def load_custom_coco(
     split: str, *, root: str = "", annotations: str = "", images: str = "", fraction: float = 0.0
@@ -29,23 +57,6 @@ def load_custom_coco(
       FileNotFoundError: A folder, file or picture is not there.
       ValueError: There is no such split, or the annotations are broken.
     """
-    if annotations:
-        if split not in ("train", "test"):
-            raise ValueError(
-                f"no split {split!r} of data.annotations: it is 'train', or 'test' for the "
-                "data.fraction of it that is held out"
-            )
-        file = Path(root) / annotations
-        base = Path(root) if root else file.parent
-        places = (file.parent / "images", base / "images", base)
-        folder = base / images if images else next((f for f in places if f.is_dir()), base)
-        part: Literal["train", "test"] = "test" if split == "test" else "train"
-        coco = CocoJson(file, folder, part=part, fraction=fraction)
-    else:
-        if not root:
-            raise FileNotFoundError(
-                "set data.root to the dataset's folder, or data.annotations to its JSON file"
-            )
-        file, folder = find_split(root, split)
-        coco = CocoJson(file, Path(root) / images if images else folder)
+    file, folder, part = find_custom_split(split, root=root, annotations=annotations, images=images)
+    coco = CocoJson(file, folder, part=part, fraction=fraction)
     return Dataset(root or annotations, split, coco, coco.class_names, coco.category_ids)

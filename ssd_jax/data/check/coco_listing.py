@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections import defaultdict
@@ -10,21 +11,31 @@ from typing import Any
 
 import numpy as np
 
+from ssd_jax.data.archive_path import read_bytes
 from ssd_jax.data.check.listing import Entry, Listing
 from ssd_jax.data.check.problem import Problem
-from ssd_jax.data.coco import find_split
+from ssd_jax.data.coco import hold_out
+from ssd_jax.data.custom_coco import Part
 
 
-def list_coco(root: str, split: str) -> Listing:
-    """A split of a folder that `ssd_jax.data.coco` finds its way in.
+def list_coco(
+    path: Path, folder: Path, split: str, part: Part = "all", fraction: float = 0.0
+) -> Listing:
+    """The images of an annotation file, or a part of them.
+
+    Args:
+      path: The file; it and the folder may lie in zips, as of `ssd_jax.data.archive_path`.
+      folder: Where the images are.
+      split: The split's name, for problems.
+      part: As of `ssd_jax.data.coco.CocoJson`, as is `fraction`.
+      fraction: How much of the file is 'test'.
 
     Raises:
-      FileNotFoundError: The folder or the annotation file is not there.
+      FileNotFoundError: The annotation file is not there.
       ValueError: The file is no JSON of COCO's form.
     """
-    path, folder = find_split(root, split)
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_bytes(path))
     except ValueError as error:
         raise ValueError(f"{path}: broken JSON ({error})") from None
     if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= set(content):
@@ -35,7 +46,7 @@ def list_coco(root: str, split: str) -> Listing:
     problems: list[Problem] = []
     objects = _objects(content, categories, path, split, problems)
     entries, seen = [], set()
-    for image in content["images"]:
+    for image in _of_part(content["images"], part, fraction):
         number, name = image.get("id"), image.get("file_name")
         if number is None or not name:
             problems.append(_broken(path, split, f"an image without id or file_name: {image}"))
@@ -46,6 +57,18 @@ def list_coco(root: str, split: str) -> Listing:
             entries.append(_entry(image, folder, path, objects[number], categories))
     names = tuple(name for _, name in sorted(categories.items()))
     return Listing(split, tuple(entries), tuple(problems), names)
+
+
+def _of_part(images: list[dict[str, Any]], part: Part, fraction: float) -> list[dict[str, Any]]:
+    """The images that `CocoJson` takes for a part; those without a name are of every part."""
+    if part == "all":
+        return images
+    test = hold_out([image["file_name"] for image in images if image.get("file_name")], fraction)
+    return [
+        image
+        for image in images
+        if not image.get("file_name") or (image["file_name"] in test) == (part == "test")
+    ]
 
 
 def _objects(
@@ -86,7 +109,7 @@ def _entry(
     return Entry(
         file=str(file),
         annotation=f"{path}, image {image['id']}",
-        read=file.read_bytes,
+        read=functools.partial(read_bytes, file),
         size=(height, width) if height > 0 and width > 0 else None,
         boxes=np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1),
         relative=False,

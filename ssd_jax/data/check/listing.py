@@ -17,6 +17,8 @@ from jaxtyping import Bool, Float64
 
 from ssd_jax.data import load_dataset
 from ssd_jax.data.check.problem import Problem
+from ssd_jax.data.coco_2017 import find_coco
+from ssd_jax.data.custom_coco import find_custom_split
 from ssd_jax.data.example import Dataset, Source
 
 
@@ -81,8 +83,16 @@ def list_split(settings: Any, split: str) -> Listing:
         return list_voc_devkit(settings.voc_root, split)
     if settings.kind == "voc_folder" and settings.root:
         return list_voc_folder(Path(settings.root), split, tuple(settings.class_names))
-    if settings.kind == "coco" and settings.root:
-        return list_coco(settings.root, split)
+    if settings.kind == "coco":
+        where = find_coco(
+            split, root=settings.root, archives=settings.archives, data_dir=settings.data_dir
+        )
+        return list_coco(*where, split)
+    if settings.kind == "coco_json":
+        path, folder, part = find_custom_split(
+            split, root=settings.root, annotations=settings.annotations, images=settings.images
+        )
+        return list_coco(path, folder, split, part, settings.fraction)
     return list_dataset(load_dataset(settings, split))
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -182,6 +183,34 @@ def test_coco_faults_are_gathered(tmp_path: Path):
     assert len(kinds["broken annotation"]) == 3
     assert kinds["no image"] == ["gone.jpg: No such file or directory"]
     assert "1 crowd regions: dropped (data.crowd)" in printed
+
+
+def test_one_coco_file_in_two_parts_and_pictures_in_a_zip(tmp_path: Path):
+    images = [
+        {"id": i, "file_name": f"{i}.jpg", "height": 60, "width": 80 + (i == 4)} for i in range(6)
+    ]
+    annotations = [
+        {"id": i, "image_id": i, "category_id": 1, "bbox": [9, 9, 30, 30]} for i in range(6)
+    ]
+    annotations.append({"id": 9, "image_id": 5, "category_id": 2, "bbox": [9, 9, 30, 30]})
+    categories = [{"id": 1, "name": "cat"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as pictures:
+        for i in range(5):
+            pictures.writestr(f"{i}.jpg", make.encode(make.picture(60, 80, seed=i)))
+    config = config_of(
+        tmp_path, kind="coco_json", train="train", eval="test", annotations="all.json",
+        images="pictures.zip", fraction=0.5,
+    )  # fmt: skip
+    kinds, printed = run(config, tmp_path / "out")
+    (line,) = kinds["size differs"]
+    assert line.endswith("annotated as 81x60, the image is 80x60")
+    assert len(kinds["no image"]) == 1 and "5.jpg" in kinds["no image"][0]
+    assert set(kinds["unknown class"]) == {"all.json: annotation 9 is of category 2"}
+    for split in ("train", "test"):
+        row = next(line for line in printed.splitlines() if line.startswith(f"│ {split}"))
+        assert row.split("│")[2].strip() == "3"
 
 
 def test_figures_of_the_embedded_dataset(shapes_folder: str, small_shapes, tmp_path: Path):
