@@ -1,6 +1,6 @@
 """Times the loader alone, against the same augmentation on the host.
 
-    python benchmarks/input.py --root ../shared/data/voc2007_sample/VOCdevkit/VOC2007
+    python benchmarks/input.py --root VOCdevkit/VOC2007
 
 Measures images a second of the loader (read, decode, pad: all that the host does) with threads,
 worker processes and a cache; of SSD's augmentation with OpenCV, in the original's order and in the
@@ -177,7 +177,7 @@ def processor() -> str:
 def main() -> None:
     """Measures, prints, writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", default="../shared/data/voc2007_sample/VOCdevkit/VOC2007")
+    parser.add_argument("--root", required=True, help="a folder in VOC's layout")
     parser.add_argument("--split", default="trainval+test")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
     options = parser.parse_args()
