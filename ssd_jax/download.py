@@ -79,6 +79,11 @@ def fetch(
                         f"cannot download {file.name} ({'; '.join(failures)}): try again later, "
                         f"or put {listed(names)} into {folder}, or {instead}"
                     )
+    return checked(folder, files, hashed=hashed)
+
+
+def checked(folder: Path, files: Sequence[RemoteFile], *, hashed: bool) -> list[Path]:
+    """The paths of files that are in a folder, each compared as `check` does."""
     for file in files:
         check(folder / file.name, file, hashed=hashed)
     return [folder / file.name for file in files]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssd_jax.download import RemoteFile, check, listed
+from ssd_jax.download import RemoteFile, checked, listed
 
 
 def find_archives(
@@ -29,6 +29,4 @@ def find_archives(
             f"{folder} lacks {listed(missing)}: set data.archives to a folder "
             f"with {listed([archive.name for archive in archives])}"
         )
-    for archive in archives:
-        check(folder / archive.name, archive, hashed=hashed)
-    return [folder / archive.name for archive in archives]
+    return checked(folder, archives, hashed=hashed)

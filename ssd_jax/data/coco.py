@@ -26,6 +26,9 @@ _REQUIRED = {
 }
 
 
+Part = Literal["all", "train", "test"]
+
+
 class CocoJson(FileSource):
     """All images of an annotation file, those without objects included, in the file's order.
 
@@ -42,7 +45,7 @@ class CocoJson(FileSource):
         annotation_file: str | Path,
         image_folder: str | Path,
         *,
-        part: Literal["all", "train", "test"] = "all",
+        part: Part = "all",
         fraction: float = 0.0,
     ) -> None:
         """Reads the annotations. Both arguments may lie in zips, as of `archive_path`.
@@ -50,7 +53,7 @@ class CocoJson(FileSource):
         Args:
           annotation_file: JSON with `images`, `annotations` and `categories`.
           image_folder: Where the images' `file_name`s lie.
-          part: 'test' for the images that `hold_out` takes of the file's, 'train' for the others.
+          part: As of `names_of_part`.
           fraction: How much of the file is 'test'.
 
         Raises:
@@ -65,13 +68,8 @@ class CocoJson(FileSource):
         self.class_names = tuple(str(category["name"]) for _, category in categories)
         label_of = {number: k for k, number in enumerate(self.category_ids, start=1)}
         objects = _objects_by_image(content["annotations"], images, label_of, path)
-        if part != "all":
-            test = hold_out([image["file_name"] for image in images.values()], fraction)
-            images = {
-                number: image
-                for number, image in images.items()
-                if (image["file_name"] in test) == (part == "test")
-            }
+        names = names_of_part([image["file_name"] for image in images.values()], part, fraction)
+        images = {n: image for n, image in images.items() if image["file_name"] in names}
         files = _image_paths(images, folder, path)
         odd = OddBoxes()
         boxes, labels, crowd, area, sizes = [], [], [], [], []
@@ -109,6 +107,14 @@ def hold_out(names: Sequence[str], fraction: float) -> set[str]:
         raise ValueError(f"{len(names)} images cannot be split into some to train and to test on")
     count = min(max(1, round(fraction * len(names))), len(names) - 1)
     return set(sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
+
+
+def names_of_part(names: Sequence[str], part: Part, fraction: float) -> set[str]:
+    """The file names of 'all' images, of those that `hold_out` takes ('test'), or of the others."""
+    if part == "all":
+        return set(names)
+    test = hold_out(names, fraction)
+    return test if part == "test" else set(names) - test
 
 
 def find_split(root: str | Path, split: str) -> tuple[Path, Path]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
-from ssd_jax.data.coco import CocoJson, find_split
+from ssd_jax.data.coco import CocoJson, Part, find_split
 from ssd_jax.data.example import Dataset
-
-Part = Literal["all", "train", "test"]
 
 
 def find_custom_split(

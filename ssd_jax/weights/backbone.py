@@ -13,7 +13,7 @@ from ssd_jax.priors import VOC300
 from ssd_jax.weights import names
 from ssd_jax.weights.detectors import caffe_state
 from ssd_jax.weights.imported import Backbone, Preprocessing
-from ssd_jax.weights.layout import Shape, State, rename, to_theirs
+from ssd_jax.weights.layout import Shape, State, rename, to_theirs, turn_bgr
 
 _FULLY_CONNECTED = ("fc6", "fc7")
 _KERNEL_ROWS = 7  # of fc1's kernel, which is as large as its feature map
@@ -146,6 +146,5 @@ def _backbone(state: State, name_of: names.NameOf, what: str, bgr: bool = False)
     known = {names.parameter(name_of, path) for path in shapes}
     flat = rename({n: a for n, a in state.items() if n in known}, name_of, shapes, what)
     if bgr:
-        first = ("backbone", "conv1_1", "conv", "kernel")
-        flat[first] = np.ascontiguousarray(flat[first][:, :, ::-1])
+        turn_bgr(flat)
     return unflatten_dict(flat)["backbone"]

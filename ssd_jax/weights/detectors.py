@@ -20,7 +20,7 @@ from ssd_jax.priors import COCO300, COCO512, VOC300, VOC512, ClipMode, PriorSpec
 from ssd_jax.weights import class_names as known_names
 from ssd_jax.weights import names
 from ssd_jax.weights.imported import Imported, Preprocessing
-from ssd_jax.weights.layout import State, rename, without_prefix
+from ssd_jax.weights.layout import State, rename, turn_bgr, without_prefix
 
 _PAPER = {
     ("voc", 300): VOC300,
@@ -208,8 +208,7 @@ def _import(
     what = f"{peer.name}'s SSD{priors.image_size[0]} of {num_classes} classes with background"
     flat = rename(state, peer.name_of, names.shapes(num_classes, priors), what)
     if peer.bgr:
-        first = ("backbone", "conv1_1", "conv", "kernel")
-        flat[first] = np.ascontiguousarray(flat[first][:, :, ::-1])
+        turn_bgr(flat)
     if peer.background_last:
         for path in [path for path in flat if path[1].startswith("conf")]:
             flat[path] = _background_first(flat[path], num_classes)

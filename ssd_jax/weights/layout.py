@@ -36,6 +36,12 @@ def to_ours(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array.transpose(2, 3, 1, 0) if array.ndim == 4 else array)
 
 
+def turn_bgr(flat: dict[Path, np.ndarray]) -> None:
+    """Turns the first convolution of a flat tree from BGR to RGB, in place."""
+    first = ("backbone", "conv1_1", "conv", "kernel")
+    flat[first] = np.ascontiguousarray(flat[first][:, :, ::-1])
+
+
 def rename(state: State, name_of: NameOf, expected: Mapping[Path, Shape], what: str) -> dict:
     """The state as a flat tree of ours: path -> array, float32, in our layout.
 

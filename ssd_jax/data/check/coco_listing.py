@@ -14,8 +14,7 @@ import numpy as np
 from ssd_jax.data.archive_path import read_bytes
 from ssd_jax.data.check.listing import Entry, Listing
 from ssd_jax.data.check.problem import Problem
-from ssd_jax.data.coco import hold_out
-from ssd_jax.data.custom_coco import Part
+from ssd_jax.data.coco import Part, names_of_part
 
 
 def list_coco(
@@ -46,8 +45,13 @@ def list_coco(
     problems: list[Problem] = []
     objects = _objects(content, categories, path, split, problems)
     entries, seen = [], set()
-    for image in _of_part(content["images"], part, fraction):
+    images = content["images"]
+    named = [image["file_name"] for image in images if image.get("file_name")]
+    of_part = names_of_part(named, part, fraction)
+    for image in images:
         number, name = image.get("id"), image.get("file_name")
+        if name and name not in of_part:
+            continue
         if number is None or not name:
             problems.append(_broken(path, split, f"an image without id or file_name: {image}"))
         elif number in seen:
@@ -57,18 +61,6 @@ def list_coco(
             entries.append(_entry(image, folder, path, objects[number], categories))
     names = tuple(name for _, name in sorted(categories.items()))
     return Listing(split, tuple(entries), tuple(problems), names)
-
-
-def _of_part(images: list[dict[str, Any]], part: Part, fraction: float) -> list[dict[str, Any]]:
-    """The images that `CocoJson` takes for a part; those without a name are of every part."""
-    if part == "all":
-        return images
-    test = hold_out([image["file_name"] for image in images if image.get("file_name")], fraction)
-    return [
-        image
-        for image in images
-        if not image.get("file_name") or (image["file_name"] in test) == (part == "test")
-    ]
 
 
 def _objects(
