@@ -86,7 +86,10 @@ def load_batch(
       ValueError: An image cannot be decoded, and is not to be skipped; or none can be.
     """
     positions = positions[share]
-    batch = empty_batch(len(positions), canvas_size, slots)
+    # Clearing what a picture covers would cost as much again as writing it.
+    canvases = np.empty((len(positions), canvas_size, canvas_size, 3), np.uint8)
+    batch = empty_batch(len(positions), 0, slots)
+    batch["image"] = canvases
     names = batch["name"].tolist()
     for i in np.flatnonzero(positions < len(rows)).tolist():
         place = int(positions[i])
@@ -98,14 +101,16 @@ def load_batch(
         if found is None or found.row != rows[place]:
             batch["skipped"][i] = rows[place]
         if found is not None:
-            height, width = found.picture.shape[:2]
-            batch["image"][i, :height, :width] = found.picture
-            batch["size"][i] = height, width
+            height, width = batch["size"][i] = found.picture.shape[:2]
+            canvases[i, :height, :width] = found.picture
+            canvases[i, :height, width:] = 0
+            canvases[i, height:] = 0
             batch["original_size"][i] = found.original_size
             batch["index"][i] = found.row
             batch["image_id"][i] = found.example["image_id"]
             names[i] = found.example["name"]
             _set_objects(batch, i, found.example, policies)
+    canvases[batch["index"] < 0] = 0
     batch["name"] = np.array(names)
     return batch
 
