@@ -10,8 +10,9 @@ from absl import flags
 from rich.console import Console
 
 from ssd_jax import cli
-from ssd_jax.detector import Detector, read_image
+from ssd_jax.detector import Detector
 from ssd_jax.evaluation.report import write_json
+from ssd_jax.pictures import read_picture
 from ssd_jax.visualize import draw_boxes, write_image
 
 CKPT = flags.DEFINE_string("ckpt", None, "The run's folder, as given to train.py.")
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
             pictures = []
             for path, name in files[first : first + detector.batch_size]:
                 try:
-                    pictures.append((path, name, read_image(path)))
+                    pictures.append((path, name, read_picture(path)))
                 except (OSError, ValueError) as fault:
                     faults.append(cli.one_line(fault))
             results = detector([p for *_, p in pictures], score_threshold=THRESHOLD.value)
