@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from ssd_jax import hub
+from ssd_jax import export, hub
 from ssd_jax.engine import Engine, JaxEngine
 from ssd_jax.pictures import Picture, PilImage, Placed, place, read_picture
 from ssd_jax.pipeline import batched, mapped
@@ -93,6 +93,23 @@ class Detector:
         variables, meta, _ = load_checkpoint(folder, step=step, best=best)
         engine = JaxEngine(meta.config, meta.class_names, variables)
         return cls(engine, batch_size=batch_size)
+
+    @classmethod
+    def from_file(
+        cls, path: str | Path, *, runtime: export.Runtime | None = None, batch_size: int = 8
+    ) -> "Detector":
+        """The detector in a file that export.py wrote.
+
+        Args:
+          path: of the file.
+          runtime: what runs it: 'jax' for StableHLO, 'onnxruntime' or 'openvino' for ONNX; the
+            first that can if None.
+          batch_size: images a call of the runtime.
+
+        Raises:
+          FileNotFoundError, ValueError: as of `ssd_jax.export.load`.
+        """
+        return cls(export.load(path, runtime), batch_size=batch_size)
 
     @property
     def class_names(self) -> tuple[str, ...]:
