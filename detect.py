@@ -1,106 +1,124 @@
-"""Finds objects on pictures: draws each with its boxes and writes detections.json.
+"""Finds objects on pictures, videos and webcams; draws them and writes where they are.
 
-python detect.py --ckpt runs/shapes photo.jpg folder/ --out found
+    python detect.py --ckpt runs/shapes photo.jpg folder 'more/**/*.png' clip.mp4 --out found
+    python detect.py --ckpt runs/shapes --webcam 0 --seconds 20
+    python detect.py --ckpt hf://owner/name photo.jpg --class_threshold person=0.3,car=0.6 --crop
+
+The folder `found` then has the drawn pictures and videos, detections.json and detections.csv with
+boxes in pixels of the originals, and with --crop each object in crops/CLASS/.
 """
 
+import contextlib
+import functools
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 from rich.console import Console
+from rich.progress import Progress
 
 from ssd_jax import cli
+from ssd_jax.detecting.records import Records
+from ssd_jax.detecting.run import Work, detect_pictures, detect_video
+from ssd_jax.detecting.sources import Source, sources_in
+from ssd_jax.detecting.video import VideoReader
 from ssd_jax.detector import Detector
-from ssd_jax.evaluation.report import write_json
-from ssd_jax.pictures import read_picture
-from ssd_jax.visualize import draw_boxes, write_image
 
-CKPT = flags.DEFINE_string("ckpt", None, "The run's folder, as given to train.py.")
+CKPT = flags.DEFINE_string(
+    "ckpt", None, "The run's folder, as given to train.py, or hf://OWNER/NAME."
+)
 STEP = flags.DEFINE_integer("step", None, "The checkpoint to use [the newest].")
 BEST = flags.DEFINE_bool("best", False, "Use the checkpoint of the highest mAP.")
-OUT = flags.DEFINE_string("out", "detections", "Folder for the pictures and detections.json.")
+OUT = flags.DEFINE_string("out", "detections", "Folder of all that is written.")
 THRESHOLD = flags.DEFINE_float("threshold", 0.5, "Leave out detections of a lower score.", 0, 1)
+CLASS_THRESHOLD = flags.DEFINE_list(
+    "class_threshold", [], "Other thresholds of some classes: person=0.3,car=0.6."
+)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Images a call of the device.", 1)
+DRAW = flags.DEFINE_bool("draw", True, "Draw the pictures and videos.")
+CROP = flags.DEFINE_bool("crop", False, "Cut out each object.")
+WEBCAM = flags.DEFINE_integer("webcam", None, "The number of a webcam, to detect until Ctrl-C.", 0)
+SECONDS = flags.DEFINE_float("seconds", None, "Stop the webcam after so many seconds.", 0)
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+def thresholds(class_names: Sequence[str]) -> dict[str, float]:
+    """The threshold of every class by the flags; a ValueError says what is wrong with them."""
+    named = {}
+    for text in CLASS_THRESHOLD.value:
+        name, _, value = text.rpartition("=")
+        try:
+            named[name] = float(value)
+        except ValueError:
+            raise ValueError(
+                f"--class_threshold {text}: write CLASS=SCORE, as person=0.3"
+            ) from None
+    return {**dict.fromkeys(class_names, THRESHOLD.value), **named}
 
 
-def pictures_in(arguments: Sequence[str]) -> list[tuple[Path, Path]]:
-    """(file, its name in the output folder) of every picture; folders are searched through.
+def detect_files(work: Work, sources: Sequence[Source], bar: Progress) -> list[Exception]:
+    """Detects on pictures, then on videos; returns the faults of those that cannot be used."""
+    faults: list[Exception] = []
+    if pictures := [source for source in sources if not source.is_video]:
+        task = bar.add_task("pictures", total=len(pictures))
+        faults += detect_pictures(work, pictures, lambda: bar.advance(task))
+    for source in sources:
+        if source.is_video:
+            task = bar.add_task(str(source.name), total=None)
+            try:
+                with VideoReader(source.path) as video:
+                    bar.update(task, total=video.count)
+                    detect_video(work, video, source, functools.partial(bar.advance, task))
+            except (OSError, ValueError) as fault:
+                faults.append(fault)
+    return faults
 
-    Raises:
-      FileNotFoundError: an argument is no file or folder, or a folder without pictures.
-    """
-    found = []
-    for argument in map(Path, arguments):
-        if argument.is_dir():
-            inside = sorted(p for p in argument.rglob("*") if p.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise FileNotFoundError(f"no picture ({' '.join(SUFFIXES)}) in folder {argument}")
-            found += [(path, path.relative_to(argument)) for path in inside]
-        elif argument.is_file():
-            found.append((argument, Path(argument.name)))
-        else:
-            raise FileNotFoundError(f"no such file or folder: {argument}")
-    names = [name for _, name in found]
-    if len(set(names)) < len(names):  # the same name in two folders: tell them apart by folder
-        found = [(path, Path(*path.resolve().parts[1:])) for path, _ in found]
-    return found
+
+def detect_webcam(work: Work, number: int, bar: Progress) -> None:
+    """Detects on what a webcam shows, until Ctrl-C or for the seconds asked for."""
+    name = Path(f"webcam{number}.mp4")
+    task = bar.add_task(f"webcam {number}, until Ctrl-C", total=None)
+    with VideoReader(number, SECONDS.value) as video, contextlib.suppress(KeyboardInterrupt):
+        detect_video(work, video, Source(name, name), lambda: bar.advance(task))
 
 
 def main(arguments: Sequence[str]) -> None:
     """Detects by the flags."""
     if CKPT.value is None:
         raise ValueError("--ckpt is missing: give a run's folder, such as --ckpt runs/shapes")
-    if not arguments:
-        raise ValueError("give one or more pictures or folders of pictures")
-    files = pictures_in(arguments)
-    console = Console(soft_wrap=True)
-    detector = Detector.from_checkpoint(
-        CKPT.value, step=STEP.value, best=BEST.value, batch_size=BATCH_SIZE.value
-    )
+    if bool(arguments) == (WEBCAM.value is not None):
+        raise ValueError("give pictures, videos or folders of them, or else --webcam 0")
     out = Path(OUT.value)
-    records, faults = [], []
-    with cli.progress_bar(console) as bar:
-        task = bar.add_task("detecting", total=len(files))
-        for first in range(0, len(files), detector.batch_size):
-            pictures = []
-            for path, name in files[first : first + detector.batch_size]:
-                try:
-                    pictures.append((path, name, read_picture(path)))
-                except (OSError, ValueError) as fault:
-                    faults.append(cli.one_line(fault))
-            results = detector([p for *_, p in pictures], score_threshold=THRESHOLD.value)
-            for (path, name, picture), result in zip(pictures, results, strict=True):
-                drawn = draw_boxes(
-                    picture, result.boxes, result.names, labels=result.labels, scores=result.scores
-                )
-                write_image(out / name, drawn)
-                records.append(
-                    {
-                        "file": str(path),
-                        "height": picture.shape[0],
-                        "width": picture.shape[1],
-                        "detections": [
-                            {
-                                "box": [round(float(v), 2) for v in box],
-                                "class": found,
-                                "score": round(float(score), 5),
-                            }
-                            for box, found, score in zip(
-                                result.boxes, result.names, result.scores, strict=True
-                            )
-                        ],
-                    }
-                )
-            bar.update(task, completed=min(first + detector.batch_size, len(files)))
-    write_json(
-        out / "detections.json", {"boxes": "xmin, ymin, xmax, ymax in pixels", "images": records}
+    sources = sources_in(arguments, out) if arguments else []
+    # A webcam's frames do not wait for others; nor is a batch larger than there are pictures.
+    is_batched = any(source.is_video for source in sources)
+    batch_size = BATCH_SIZE.value if is_batched else max(1, min(BATCH_SIZE.value, len(sources)))
+    detector = Detector.from_checkpoint(
+        CKPT.value, step=STEP.value, best=BEST.value, batch_size=batch_size
     )
-    count = sum(len(record["detections"]) for record in records)
-    console.print(f"{count} objects on {len(records)} pictures; they are in {out}")
+    threshold = thresholds(detector.class_names)
+    console = Console(soft_wrap=True)
+    with Records(out) as records, cli.progress_bar(console) as bar:
+        task = bar.add_task("compiling", total=None)
+        detector.warm_up(batch_size)
+        bar.remove_task(task)
+        started = time.perf_counter()
+        work = Work(detector, threshold, records, out, DRAW.value, CROP.value)
+        faults: list[Exception] = []
+        if WEBCAM.value is None:
+            faults = detect_files(work, sources, bar)
+        else:
+            detect_webcam(work, WEBCAM.value, bar)
+        seconds = time.perf_counter() - started
+    console.print(
+        f"{records.objects} objects on {records.images} images, {records.images / seconds:.1f} "
+        f"images/s; all is in {out}"
+    )
+    for fault in faults:
+        print(cli.one_line(fault), file=sys.stderr)
     if faults:
-        raise ValueError(f"{len(faults)} of {len(files)} pictures left out: {'; '.join(faults)}")
+        raise ValueError(f"{len(faults)} of {len(sources)} files left out, as said above")
 
 
 if __name__ == "__main__":

@@ -177,10 +177,15 @@ class Detector:
         results = self._stream(images, minimum, return_exceptions)
         return results if isinstance(images, Iterator) else list(results)
 
-    def warm_up(self) -> None:
-        """Runs both batch sizes once on black images, so that no later call has to compile."""
+    def warm_up(self, *batch_sizes: int) -> None:
+        """Runs batches of black images, so that no later call has to compile.
+
+        Args:
+          *batch_sizes: 1 if calls are to be with one image, `batch_size` if with several; none is
+            both.
+        """
         side = self.engine.canvas
-        for size in dict.fromkeys((1, self.batch_size)):
+        for size in dict.fromkeys(batch_sizes or (1, self.batch_size)):
             canvases = np.zeros((size, side, side, 3), np.uint8)
             self.engine(canvases, np.full((size, 2), side, np.int32))
 

@@ -101,7 +101,7 @@ def test_detect_draws_and_writes_boxes_in_pixels_of_the_original(trained, tmp_pa
     out = tmp_path / "out"
     done = run("detect.py", "--ckpt", str(workdir), str(pictures), "--out", str(out), check=False)
     assert done.returncode == 1
-    assert "1 of 3 pictures left out" in done.stderr
+    assert "1 of 3 files left out" in done.stderr
     assert "broken.jpg" in done.stderr
     written = json.loads((out / "detections.json").read_text())["images"]
     assert [Path(image["file"]).name for image in written] == ["a.jpg", "b.jpg"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 
@@ -79,7 +80,8 @@ def _decode(data: bytes, name: str, flags: int, turned: bool) -> UInt8[np.ndarra
     image = None
     if data:
         flags |= 0 if turned else cv2.IMREAD_IGNORE_ORIENTATION
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        with contextlib.suppress(cv2.error):  # a header that states more than 2^30 pixels
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         raise ValueError(
             f"image {name!r} cannot be decoded ({len(data)} bytes): replace the file, "

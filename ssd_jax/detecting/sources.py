@@ -1,0 +1,83 @@
+"""What to detect on, from the arguments of a command line."""
+
+import dataclasses
+import glob
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+
+PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A picture or video file.
+
+    Attributes:
+      path: where it lies.
+      name: what it is called in the output folder.
+    """
+
+    path: Path
+    name: Path
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is a video, by its suffix."""
+        return self.path.suffix.lower() in VIDEOS
+
+    @property
+    def drawn_name(self) -> Path:
+        """The name of the drawn one: of a video .mp4; of a picture as it is, where that is written.
+
+        It never is the name of another one: what is not kept is added to.
+        """
+        if self.is_video:
+            kept = self.name.suffix.lower() == ".mp4"
+            return self.name if kept else self.name.with_name(f"{self.name.name}.mp4")
+        kept = cv2.haveImageWriter(self.name.name)
+        return self.name if kept else self.name.with_name(f"{self.name.name}.jpg")
+
+
+def sources_in(arguments: Sequence[str], out: Path) -> list[Source]:
+    """The files that arguments name: files, folders (searched through) and globs ('**' too).
+
+    Args:
+      arguments: a file that is not there is taken too, for its fault is told with those of others.
+      out: the output folder.
+
+    Raises:
+      FileNotFoundError: a folder without pictures and videos, a glob that matches nothing, or not
+        one of the files is there.
+      ValueError: an output file would take the place of a picture or video.
+    """
+    found = list(dict.fromkeys(source for text in arguments for source in _named(text)))
+    if not any(source.path.is_file() for source in found):
+        raise FileNotFoundError(f"no such file or folder: {' '.join(map(str, arguments))}")
+    names = [source.drawn_name for source in found]
+    if len(set(names)) < len(names):  # the same name in two folders: tell them apart by folder
+        found = [Source(s.path, Path(*s.path.resolve().parts[1:])) for s in found]
+    for source in found:
+        if (out / source.drawn_name).resolve() == source.path.resolve():
+            raise ValueError(f"{source.path} would be drawn over: give another folder as --out")
+    return found
+
+
+def _named(argument: str) -> Iterable[Source]:
+    path = Path(argument)
+    if path.is_dir():
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES + VIDEOS)
+        if not inside:
+            raise FileNotFoundError(
+                f"no picture or video ({' '.join(PICTURES + VIDEOS)}) in folder {argument}"
+            )
+        return [Source(file, file.relative_to(path)) for file in inside]
+    if not path.exists() and glob.has_magic(argument):
+        matches = [Path(match) for match in sorted(glob.glob(argument, recursive=True))]
+        files = [match for match in matches if match.is_file()]
+        if not files:
+            raise FileNotFoundError(f"no file matches {argument}")
+        return [Source(file, Path(file.name)) for file in files]
+    return [Source(path, Path(path.name))]
