@@ -300,7 +300,9 @@ def load_checkpoint(
     like = jax.eval_shape(lambda: init_state(model, build_optimizer(meta.config), 0)).variables
     placed = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
-            leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])
+            leaf.shape,
+            leaf.dtype,
+            sharding=jax.sharding.SingleDeviceSharding(jax.local_devices()[0]),
         ),
         like,
     )
