@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from ssd_jax import processes
+from ssd_jax import export, processes
 
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show the whole traceback of an error.")
 
@@ -55,6 +55,15 @@ def define_processes() -> Callable[[], object]:
         "heartbeat", 30, "Seconds of silence after which a process is dead, and the others end.", 5
     )
     return lambda: processes.connect(coordinator.value, number.value, which.value, heartbeat.value)
+
+
+def define_model() -> tuple[Any, Any]:
+    """Defines `--model FILE`, an exported file that detects, and `--runtime` to run it by."""
+    model = flags.DEFINE_string("model", None, "A file of export.py that detects instead.")
+    runtime = flags.DEFINE_enum(
+        "runtime", None, export.RUNTIMES, "What runs --model [jax, onnxruntime]."
+    )
+    return model, runtime
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:

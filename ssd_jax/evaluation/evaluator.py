@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from ssd_jax import processes
 from ssd_jax.data import Batch, Dataset, Example, eval_batches
 from ssd_jax.detection import Detections
+from ssd_jax.engine import Engine
 from ssd_jax.evaluation.results import ImageDetections, ImageGroundTruth, SplitResults
 from ssd_jax.evaluation.scores import Scores, check_metrics, score
 from ssd_jax.recipe import Predict
@@ -66,7 +67,7 @@ def evaluate(
 
     Args:
       config: a whole config; `data`, `evaluate` and `detect` count.
-      predict: compiled by `compile_predict` for the same mesh.
+      predict: of `compile_predict` for the same mesh, or of `predict_by`.
       variables: what the model's `apply` takes, on the mesh.
       dataset: the split.
       mesh: the devices to spread each batch over.
@@ -138,6 +139,15 @@ def compile_predict(predict: Predict, mesh: jax.sharding.Mesh) -> Predict:
     return jax.jit(predict, in_shardings=(None, rows, rows), out_shardings=replicated)
 
 
+def predict_by(engine: Engine) -> Predict:
+    """An engine as `evaluate` takes it; the variables are its own."""
+
+    def predict(variables: Any, images: jax.Array, sizes: jax.Array) -> Detections:
+        return engine(np.asarray(images), np.asarray(sizes))
+
+    return predict
+
+
 def global_batch_size(config: ConfigDict, mesh: jax.sharding.Mesh) -> int:
     """Images of an evaluation batch: the config's number, rounded up to share it equally."""
     return -(-config.evaluate.batch_size // mesh.size) * mesh.size
@@ -155,7 +165,7 @@ class _Seen:
     ground_truth: ImageGroundTruth
 
 
-def _of_this_process(batch_size: int, everywhere: jax.Array) -> np.ndarray:
+def _of_this_process(batch_size: int, everywhere: jax.Array | np.ndarray) -> np.ndarray:
     """The rows that this process read, of an output that is on all devices."""
     rows = batch_size // jax.process_count()
     start = jax.process_index() * rows

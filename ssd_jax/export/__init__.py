@@ -11,12 +11,13 @@ its command line.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from ssd_jax.export import onnx_runtimes, stablehlo
 from ssd_jax.export.file_engine import FileEngine
 
 Runtime = Literal["jax", "onnxruntime", "openvino"]
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 
 _ZIP_START = b"PK"
 
