@@ -18,6 +18,7 @@ def add_detection(
     pre_nms_top_k: int,
     max_detections: int,
     clip: str,
+    batch_of: str,
 ) -> None:
     """Adds the outputs `boxes` [B, K, 4], `scores` [B, K] and `labels` int32 [B, K].
 
@@ -28,6 +29,8 @@ def add_detection(
       priors: centre form, in the order of the logits.
       variances, score_threshold, iou_threshold, pre_nms_top_k, max_detections, clip: as of
         `ssd_jax.detection.detect`.
+      batch_of: name of an input of the graph with B images. (Of any other value than an input,
+        OpenVINO would keep what computes it from being fused with what follows.)
     """
     boxes = _decode(graph, loc, priors, variances)
     if clip == "before":
@@ -42,7 +45,7 @@ def add_detection(
         graph.constant(np.array([iou_threshold], np.float32)),
         graph.constant(np.array([score_threshold], np.float32)),
     )
-    _best_of_images(graph, boxes, scores, kept, max_detections, clip)
+    _best_of_images(graph, boxes, scores, kept, batch_of, max_detections, clip)
 
 
 def _decode(
@@ -95,7 +98,13 @@ def _class_scores(graph: Graph, conf: str, threshold: float, top_k: int) -> str:
 
 
 def _best_of_images(
-    graph: Graph, boxes: str, scores: str, kept: str, max_detections: int, clip: str
+    graph: Graph,
+    boxes: str,
+    scores: str,
+    kept: str,
+    batch_of: str,
+    max_detections: int,
+    clip: str,
 ) -> None:
     """The best of all classes of each image, padded.
 
@@ -116,7 +125,7 @@ def _best_of_images(
     image = graph.add("Pad", image, rows_padding)
 
     zero, one = (graph.constant(np.array(i, np.int64)) for i in (0, 1))
-    batch = graph.add("Squeeze", graph.add("Shape", "images", end=1))
+    batch = graph.add("Squeeze", graph.add("Shape", batch_of, end=1))
     axis = graph.constant([1])
     images = graph.add("Unsqueeze", graph.add("Range", zero, batch, one), axis)
     own = graph.add("Equal", images, graph.add("Transpose", image))

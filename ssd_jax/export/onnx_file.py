@@ -49,6 +49,7 @@ def write(path: Path, model: SSD, variables: Any, metadata: Metadata) -> None:
         conf,
         plane_order(model.priors, prior_boxes(model.priors)),
         variances=model.priors.variances,
+        batch_of="images",
         **metadata.detect,
     )
     batch, count = metadata.batch or "batch", metadata.detect["max_detections"]
