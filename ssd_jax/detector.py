@@ -1,6 +1,8 @@
 """A trained detector, ready for pictures as people have them."""
 
 import dataclasses
+import json
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -11,10 +13,11 @@ from jaxtyping import Float32, Int32, UInt8
 
 from ssd_jax import export, hub
 from ssd_jax.engine import Engine, JaxEngine
+from ssd_jax.model_card import model_card
 from ssd_jax.pictures import Picture, PilImage, Placed, place, read_picture
 from ssd_jax.pipeline import batched, mapped
 from ssd_jax.recipe import build_model
-from ssd_jax.training.checkpoints import Checkpoints, Meta
+from ssd_jax.training.checkpoints import FOLDER, Checkpoints, Meta
 from ssd_jax.training.optimizer import build_optimizer
 from ssd_jax.training.state import init_state
 from ssd_jax.visualize import draw_boxes
@@ -204,6 +207,63 @@ class Detector:
         return draw_boxes(
             picture, result.boxes, result.names, labels=result.labels, scores=result.scores
         )
+
+    def save(self, folder: str | Path, *, step: int = 0) -> None:
+        """Writes a checkpoint that `from_checkpoint`, evaluate.py and detect.py take.
+
+        It also is what train.py takes as --config.init, but no run that it could go on with.
+
+        Args:
+          folder: has to be new or without checkpoints.
+          step: the step that it is of, for their messages.
+
+        Raises:
+          ValueError: there are checkpoints already, or the engine has no variables.
+        """
+        engine = self._jax_engine()
+        if (Path(folder) / FOLDER).exists():
+            raise ValueError(f"{folder} holds checkpoints already: give another folder")
+        checkpoints = Checkpoints(Path(folder), keep=1)
+        meta = Meta(engine.config, engine.class_names)
+        checkpoints.save_variables(step, {"batch_stats": {}, **engine.variables}, meta)
+        checkpoints.close()
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        metrics: str | Path | None = None,
+        private: bool | None = None,
+    ) -> str:
+        """Puts the detector on the Hugging Face Hub, with a model card.
+
+        `from_checkpoint("hf://owner/name")` then has it back. Needs huggingface_hub and a login
+        with it (`hf auth login`).
+
+        Args:
+          repository: 'owner/name'; made if there is none, else its checkpoint is replaced.
+          metrics: the metrics.json that evaluate.py wrote, for the card.
+          private: whether a new repository is; None is as the owner has it by default.
+
+        Returns:
+          The address in the browser.
+
+        Raises:
+          ValueError: the engine has no variables, or huggingface_hub is not installed.
+          OSError: the Hub cannot be reached, or does not let this user write there.
+        """
+        engine = self._jax_engine()
+        known = None if metrics is None else json.loads(Path(metrics).read_text())
+        card = model_card(repository, engine.config, engine.class_names, engine.model, known)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(folder)
+            (Path(folder) / "README.md").write_text(card)
+            return hub.upload(Path(folder), repository, private=private)
+
+    def _jax_engine(self) -> JaxEngine:
+        if not isinstance(self.engine, JaxEngine):
+            raise ValueError("only a detector of a checkpoint can be saved: copy the file instead")
+        return self.engine
 
     def _minimum_scores(self, threshold: Threshold) -> Float32[np.ndarray, " C"]:
         """The threshold of every class."""

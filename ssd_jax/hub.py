@@ -36,6 +36,33 @@ def download(address: str) -> Path:
     return Path(folder)
 
 
+def upload(folder: Path, repository: str, *, private: bool | None = None) -> str:
+    """Makes a folder the content of a repository, which is made if there is none.
+
+    Args:
+      folder: all of it is put there.
+      repository: 'owner/name'.
+      private: whether a new repository is; None is as the owner has it by default.
+
+    Returns:
+      The address in the browser.
+
+    Raises:
+      ValueError: huggingface_hub is not installed.
+      OSError: the Hub cannot be reached, or does not let this user write there.
+    """
+    api = library().HfApi(library_name="ssd_jax")
+    address = api.create_repo(repository, private=private, exist_ok=True)
+    # What an earlier push left: two steps would be two checkpoints.
+    api.upload_folder(
+        repo_id=repository,
+        folder_path=folder,
+        delete_patterns=f"{FOLDER}/**",
+        commit_message="Put a detector here",
+    )
+    return str(address)
+
+
 def library() -> Any:
     """huggingface_hub, an optional dependency."""
     try:

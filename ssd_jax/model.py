@@ -189,7 +189,7 @@ class Heads(nn.Module):
 
 
 class SSD(nn.Module):
-    """Single Shot MultiBox Detector on VGG16.
+    """Single Shot MultiBox Detector, on VGG16 or on a backbone of one's own.
 
     Attributes:
       num_classes: classes, background included (class 0).
@@ -198,6 +198,9 @@ class SSD(nn.Module):
       batch_norm: batch norm after every convolution but the heads' (ScratchDet, 1810.08425).
       dtype: the type to compute in; parameters are float32 and the outputs
         at least that.
+      backbone: a module in place of VGG16, L2Norm and the extra layers: called as
+        `backbone(images, train)`, it returns a feature map [B, rows, columns, channels] for each
+        level of the priors. `width` and `batch_norm` are then its own business.
     """
 
     num_classes: int
@@ -205,9 +208,13 @@ class SSD(nn.Module):
     width: float = 1.0
     batch_norm: bool = False
     dtype: Dtype = jnp.float32
+    backbone: nn.Module | None = None
 
     def setup(self) -> None:
         """Makes the submodules; a ValueError says that the priors are another network's."""
+        self.heads = Heads(self.num_classes, self.priors.boxes_per_cell, self.dtype)
+        if self.backbone is not None:
+            return
         expected = feature_map_sizes(self.priors.image_size)
         if self.priors.feature_maps != expected:
             raise ValueError(
@@ -215,18 +222,30 @@ class SSD(nn.Module):
                 f"its priors are for {self.priors.feature_maps}"
             )
         shared = {"width": self.width, "batch_norm": self.batch_norm, "dtype": self.dtype}
-        self.backbone = VGG16(**shared)
+        self.vgg = VGG16(**shared, name="backbone")
         # 20 is for 512 channels: features of a narrower network come out as large one by one.
         self.l2norm = L2Norm(20.0 * self.width**0.5)
         self.extras = Extras(self.priors.image_size, **shared)
-        self.heads = Heads(self.num_classes, self.priors.boxes_per_cell, self.dtype)
 
     def features(
         self, images: Float[Array, "B H W 3"], *, train: bool = False
     ) -> list[Float[Array, "B _h _w _c"]]:
-        """The feature maps that the heads see, from conv4_3 (normalised) to 1x1."""
-        conv4_3, fc7 = self.backbone(images.astype(self.dtype), train)
-        return [self.l2norm(conv4_3), fc7, *self.extras(fc7, train)]
+        """The feature maps that the heads see; of VGG16 from conv4_3 (normalised) to 1x1.
+
+        Raises:
+          ValueError: the backbone's are not of the sizes that the priors are for.
+        """
+        if self.backbone is None:
+            conv4_3, fc7 = self.vgg(images.astype(self.dtype), train)
+            return [self.l2norm(conv4_3), fc7, *self.extras(fc7, train)]
+        features = list(self.backbone(images.astype(self.dtype), train))
+        sizes = tuple(feature.shape[1:3] for feature in features)
+        if sizes != self.priors.feature_maps:
+            raise ValueError(
+                f"the backbone gives feature maps of (rows, columns) {sizes}, the priors are for "
+                f"{self.priors.feature_maps}"
+            )
+        return features
 
     def __call__(
         self, images: Float[Array, "B H W 3"], *, train: bool = False
@@ -239,12 +258,17 @@ class SSD(nn.Module):
             `mutable=["batch_stats"]`.
 
         Raises:
-          ValueError: the images are not of the size that the network is made for.
+          ValueError: the images are not of the size that the network is made for, or not floats.
         """
         if images.shape[1:] != (*self.priors.image_size, 3):
             raise ValueError(
                 f"this SSD takes images [B, {self.priors.image_size[0]}, "
                 f"{self.priors.image_size[1]}, 3], got {list(images.shape)}"
+            )
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise ValueError(
+                f"this SSD takes floats, RGB minus the mean, got {images.dtype}: "
+                "images.astype(np.float32) - (123, 117, 104)"
             )
         return self.heads(self.features(images, train=train))
 

@@ -4,7 +4,6 @@ import csv
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from ssd_jax.detector import Result
 
@@ -30,7 +29,7 @@ class Records:
         self._csv = (folder / "detections.csv").open("w", encoding="utf-8", newline="")
         self._rows = csv.writer(self._csv)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Records":
         self._json.write('{"boxes": "xmin, ymin, xmax, ymax in pixels", "images": [')
         self._rows.writerow(COLUMNS)
         return self

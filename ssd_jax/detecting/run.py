@@ -143,4 +143,5 @@ def pixels_of(box: Float32[np.ndarray, "4"], image_size: tuple[int, int]) -> tup
         start = int(np.clip(np.floor(low), 0, length - 1))
         return slice(start, int(np.clip(np.ceil(high), start + 1, length)))
 
-    return span(box[1], box[3], height), span(box[0], box[2], width)
+    xmin, ymin, xmax, ymax = box.tolist()
+    return span(ymin, ymax, height), span(xmin, xmax, width)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -57,7 +57,7 @@ class VideoReader:
         count = round(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.count = count if count > 0 and not self._is_live else None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "VideoReader":
         return self
 
     def __iter__(self) -> Iterator[Frame]:
@@ -93,7 +93,7 @@ class VideoWriter:
         self._writer: cv2.VideoWriter | None = None
         self._written = 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "VideoWriter":
         return self
 
     def write(self, frame: Frame) -> None:

@@ -134,6 +134,16 @@ class Checkpoints:
             metrics=None if mean_ap is None else {"mAP": mean_ap},
         )
 
+    def save_variables(self, step: int, variables: Any, meta: Meta) -> None:
+        """Saves what detection needs, without what training would go on with."""
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                variables=ocp.args.StandardSave(variables),
+                meta=ocp.args.JsonSave(meta.to_dict()),
+            ),
+        )
+
     def meta(self, step: int) -> Meta:
         """The config and class names that a step was saved with."""
         restored = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))

@@ -1,0 +1,200 @@
+"""Pictures, videos and a webcam through all stages, with an engine whose answers are known."""
+
+import csv
+import io
+import json
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ssd_jax.detecting.records import Records
+from ssd_jax.detecting.run import Work, detect_pictures, detect_video, pixels_of
+from ssd_jax.detecting.sources import Source, sources_in
+from ssd_jax.detecting.video import Frame, VideoReader
+from tests.colors import color_detector, picture, save
+
+RED = (8, 4, 40, 30)
+
+
+def work_for(out, records, *, crop=False, draw=True, **fields):
+    return Work(color_detector(**fields), 0.5, records, out, draw, crop)
+
+
+def write_video(path, frames, rate, code="mp4v"):
+    size = frames[0].shape[1::-1]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), rate, size)
+    for frame in frames:
+        writer.write(frame[..., ::-1])
+    writer.release()
+    return path
+
+
+def moving(count):
+    return [picture((4 * i, 8, 4 * i + 24, 40), height=64, width=160) for i in range(count)]
+
+
+def read_records(out):
+    images = json.loads((out / "detections.json").read_text())["images"]
+    rows = list(csv.DictReader(io.StringIO((out / "detections.csv").read_text())))
+    return images, rows
+
+
+def test_pictures_are_drawn_listed_and_cropped(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    array = picture(RED, (50, 40, 60, 46))
+    for name in ("1.png", "2.png", "deep/3.png"):
+        save(folder / name, array)
+    save(folder / "4.png", picture())
+    (folder / "2.png").write_bytes((folder / "1.png").read_bytes()[:60])  # broken
+    advanced = []
+    with Records(out) as records:
+        sources = sources_in([str(folder), str(tmp_path / "none.jpg")], out)
+        faults = detect_pictures(
+            work_for(out, records, crop=True), sources, lambda: advanced.append(1)
+        )
+    assert len(advanced) == 5
+    assert sorted(type(fault).__name__ for fault in faults) == ["FileNotFoundError", "ValueError"]
+    assert any("2.png" in str(fault) for fault in faults)
+    images, rows = read_records(out)
+    assert [Path(image["file"]).name for image in images] == ["1.png", "4.png", "3.png"]
+    assert images[0]["detections"] == [
+        {"box": list(RED), "class": "red", "score": 0.9},
+        {"box": [50, 40, 60, 46], "class": "green", "score": 0.6},
+    ]
+    assert images[1] == {**images[1], "detections": [], "height": 48, "width": 64}
+    assert [row["class"] for row in rows] == ["red", "green"] * 2
+    assert [float(rows[0][edge]) for edge in ("xmin", "ymin", "xmax", "ymax")] == list(RED)
+    assert (out / "deep/3.png").is_file()
+    assert not (out / "2.png").exists()
+    crop = cv2.imread(str(out / "crops/red/deep/3_0.jpg"))
+    assert crop.shape == (26, 32, 3)
+    assert crop[..., 2].mean() > 200
+
+
+def test_a_video_keeps_frame_rate_count_and_size(tmp_path):
+    out = tmp_path / "out"
+    path = write_video(tmp_path / "clip.mp4", moving(25), 12.5)
+    (source,) = sources_in([str(path)], out)
+    with Records(out) as records, VideoReader(path) as video:
+        assert (video.rate, video.count) == (12.5, 25)
+        detect_video(work_for(out, records), video, source, lambda: None)
+    images, rows = read_records(out)
+    assert [image["frame"] for image in images] == list(range(25))
+    assert [image["seconds"] for image in images] == [round(i / 12.5, 4) for i in range(25)]
+    for number, image in enumerate(images):
+        (found,) = image["detections"]
+        expected = (4 * number, 8, 4 * number + 24, 40)
+        np.testing.assert_allclose(found["box"], expected, atol=3)  # the canvas is 64 wide
+    assert len(rows) == 25
+    drawn = cv2.VideoCapture(str(out / "clip.mp4"))
+    assert drawn.get(cv2.CAP_PROP_FPS) == 12.5
+    assert drawn.get(cv2.CAP_PROP_FRAME_COUNT) == 25
+    assert drawn.read()[1].shape == (64, 160, 3)
+    drawn.release()
+
+
+def test_a_video_that_breaks_off_or_is_none_is_named(tmp_path):
+    out = tmp_path / "out"
+    path = write_video(tmp_path / "clip.avi", moving(40), 10, "MJPG")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with Records(out) as records, VideoReader(path) as video:
+        with pytest.raises(ValueError, match=r"clip\.avi breaks off after \d+ of 40 frames"):
+            detect_video(work_for(out, records), video, Source(path, path), lambda: None)
+    assert len(read_records(out)[0]) > 5  # what there was is kept
+    path.write_bytes(b"no video")
+    with pytest.raises(OSError, match=r"video .*clip\.avi cannot be opened"):
+        VideoReader(path)
+    with pytest.raises(FileNotFoundError, match=r"none\.mp4"):
+        VideoReader(tmp_path / "none.mp4")
+
+
+class Camera:
+    """A webcam of 10 frames a second that says nothing of its rate, in place of OpenCV's."""
+
+    def __init__(self, number):
+        self.number, self._taken = number, 0
+
+    def isOpened(self):  # noqa: N802 - OpenCV's name
+        return self.number == 0
+
+    def get(self, _):
+        return 0.0
+
+    def read(self):
+        time.sleep(0.1)
+        self._taken += 1
+        return True, np.ascontiguousarray(picture((2 * self._taken, 4, 60, 30))[..., ::-1])
+
+    def release(self):
+        self.number = None
+
+
+def test_a_webcam_is_seen_as_fast_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    with Records(tmp_path) as records, VideoReader(0, seconds=1.5) as video:
+        name = Path("webcam0.mp4")
+        work = work_for(tmp_path, records, batch_size=1)
+        detect_video(work, video, Source(name, name), lambda: None)
+    monkeypatch.undo()
+    images, _ = read_records(tmp_path)
+    assert 5 <= len(images) <= 14
+    assert images[-1]["seconds"] < 1.5
+    assert all(image["detections"] for image in images)
+    written = cv2.VideoCapture(str(tmp_path / "webcam0.mp4"))
+    # 30 frames a second, so that each of the camera's is there about three times.
+    shown = written.get(cv2.CAP_PROP_FRAME_COUNT) / written.get(cv2.CAP_PROP_FPS)
+    written.release()
+    assert abs(shown - images[-1]["seconds"] - 1 / 30) < 0.02
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    with pytest.raises(OSError, match="webcam 3 cannot be opened"):
+        VideoReader(3)
+
+
+def test_stages_work_at_the_same_time(tmp_path, monkeypatch):
+    """Engine and decoder each sleep; together they take hardly longer than one of them."""
+    main = threading.current_thread()
+
+    class Slow(VideoReader):
+        def __init__(self):
+            self.rate, self.count = 10.0, 24
+
+        def __iter__(self):
+            for number, frame in enumerate(moving(24)):
+                assert threading.current_thread() is main
+                time.sleep(0.05)
+                yield Frame(frame, number, number / 10)
+
+    started = time.perf_counter()
+    with Records(tmp_path) as records:
+        work = work_for(tmp_path, records, batch_size=4, seconds=0.2, draw=False)
+        detect_video(work, Slow(), Source(Path("a.mp4"), Path("a.mp4")), lambda: None)
+    # One after the other: 24 x .05 + 6 x .2 = 2.4 s.
+    assert time.perf_counter() - started < 2.1
+
+
+def test_records_are_whole_after_a_break(tmp_path):
+    detector = color_detector()
+    with pytest.raises(KeyboardInterrupt), Records(tmp_path) as records:
+        records.add("a,b.jpg", detector(picture(RED)))
+        raise KeyboardInterrupt
+    images, rows = read_records(tmp_path)
+    assert images[0]["file"] == rows[0]["file"] == "a,b.jpg"
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((0.5, 1.5, 3.5, 4.0), (1, 4, 0, 4)),
+        ((-3.0, -1.0, 99.0, 99.0), (0, 10, 0, 20)),
+        ((5.0, 5.0, 5.0, 5.0), (5, 6, 5, 6)),
+        ((20.0, 10.0, 20.0, 10.0), (9, 10, 19, 20)),
+    ],
+)
+def test_crops_have_every_pixel_that_a_box_touches(box, expected):
+    rows, columns = pixels_of(np.array(box, np.float32), (10, 20))
+    assert (rows.start, rows.stop, columns.start, columns.stop) == expected

@@ -1,0 +1,99 @@
+"""A detector goes to a Hub of this machine and comes back; nothing leaves the machine."""
+
+import json
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from ssd_jax import Detector, hub
+from ssd_jax.engine import JaxEngine
+from ssd_jax.recipe import build_model
+from tests.colors import color_detector
+from tests.fake_hub import fake_hub
+from tests.small import small_config
+
+huggingface_hub = pytest.importorskip("huggingface_hub")
+constants = pytest.importorskip("huggingface_hub.constants")
+
+
+@pytest.fixture
+def repositories(monkeypatch, tmp_path):
+    kept = {}
+    with fake_hub(kept) as address:
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, address)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield kept
+        huggingface_hub.close_session()
+
+
+def small_detector() -> Detector:
+    config, names = small_config("/home/someone/data"), ("circle", "square")
+    model = build_model(config, names)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 96, 96, 3), np.float32))
+    random = np.random.default_rng(0)
+    variables = jax.tree.map(
+        lambda leaf: random.uniform(0.1, 1, leaf.shape).astype(leaf.dtype), shapes
+    )
+    return Detector(JaxEngine(config, names, variables))
+
+
+def test_push_and_fetch(repositories, tmp_path):
+    detector = small_detector()
+    metrics = tmp_path / "metrics.json"
+    metrics.write_text(json.dumps({"best_metric": "voc", "mAP": 0.7654321}))
+    address = detector.push_to_hub("me/shapes", metrics=metrics)
+    assert address.endswith("/me/shapes")
+    detector.push_to_hub("me/shapes", metrics=metrics)  # again, in place of the first
+    files = repositories["me/shapes"]
+    assert not any("opt_state" in path for path in files)
+
+    there = Detector.from_checkpoint("hf://me/shapes", batch_size=3)
+    assert there.class_names == ("circle", "square")
+    assert there.batch_size == 3
+    assert there.engine.config == detector.engine.config
+    for ours, expected in zip(
+        jax.tree.leaves(there.engine.variables),
+        jax.tree.leaves(detector.engine.variables),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, expected)
+
+    card = huggingface_hub.ModelCard(files["README.md"].decode())
+    assert card.data.pipeline_tag == "object-detection"
+    assert card.data.library_name == "ssd_jax"
+    (result,) = card.data.eval_results
+    assert (result.metric_name, result.metric_value) == ("VOC mAP", 0.7654321)
+    assert 'Detector.from_checkpoint("hf://me/shapes")' in card.text
+    assert "`circle`, `square`" in card.text
+    assert "VOC mAP 0.7654" in card.text
+    assert "`model.width` | `0.125`" in card.text
+    assert "/home/someone" not in card.content
+
+
+def test_a_revision_can_be_asked_for(repositories, tmp_path):
+    small_detector().push_to_hub("me/shapes")
+    assert "Not stated" in repositories["me/shapes"]["README.md"].decode()
+    folder = hub.download("hf://me/shapes@main")
+    assert [path.name for path in folder.iterdir()] == ["checkpoints"]  # not the card
+
+
+def test_faults_are_clear(repositories, monkeypatch, tmp_path):
+    with pytest.raises(OSError, match="404"):
+        Detector.from_checkpoint("hf://me/nothing")
+    for address in ("hf://nothing", "hf://a/b/c", "hf://../../etc"):
+        with pytest.raises(ValueError, match=r"write hf://owner/name"):
+            Detector.from_checkpoint(address)
+    with pytest.raises(ValueError, match="only a detector of a checkpoint can be saved"):
+        color_detector().push_to_hub("me/colors")
+    detector = small_detector()
+    detector.save(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"run holds checkpoints already"):
+        detector.save(tmp_path / "run")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ValueError, match=r"pip install ssd_jax\[hub\]"):
+        Detector.from_checkpoint("hf://me/shapes")
