@@ -2,6 +2,7 @@
 
     python detect.py --ckpt runs/shapes photo.jpg folder 'more/**/*.png' clip.mp4 --out found
     python detect.py --ckpt runs/shapes --webcam 0 --seconds 20
+    python detect.py --model runs/shapes/model.onnx --runtime openvino photo.jpg
     python detect.py --ckpt hf://owner/name photo.jpg --class_threshold person=0.3,car=0.6 --crop
 
 The folder `found` then has the drawn pictures and videos, detections.json and detections.csv with
@@ -31,6 +32,7 @@ CKPT = flags.DEFINE_string(
 )
 STEP = flags.DEFINE_integer("step", None, "The checkpoint to use [the newest].")
 BEST = flags.DEFINE_bool("best", False, "Use the checkpoint of the highest mAP.")
+MODEL, RUNTIME = cli.define_model()
 OUT = flags.DEFINE_string("out", "detections", "Folder of all that is written.")
 THRESHOLD = flags.DEFINE_float("threshold", 0.5, "Leave out detections of a lower score.", 0, 1)
 CLASS_THRESHOLD = flags.DEFINE_list(
@@ -85,8 +87,11 @@ def detect_webcam(work: Work, number: int, bar: Progress) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Detects by the flags."""
-    if CKPT.value is None:
-        raise ValueError("--ckpt is missing: give a run's folder, such as --ckpt runs/shapes")
+    if (CKPT.value is None) == (MODEL.value is None):
+        raise ValueError(
+            "--ckpt is missing: give a run's folder, such as --ckpt runs/shapes, or else --model "
+            "with a file of export.py"
+        )
     if bool(arguments) == (WEBCAM.value is not None):
         raise ValueError("give pictures, videos or folders of them, or else --webcam 0")
     out = Path(OUT.value)
@@ -94,9 +99,12 @@ def main(arguments: Sequence[str]) -> None:
     # A webcam's frames do not wait for others; nor is a batch larger than there are pictures.
     is_batched = any(source.is_video for source in sources)
     batch_size = BATCH_SIZE.value if is_batched else max(1, min(BATCH_SIZE.value, len(sources)))
-    detector = Detector.from_checkpoint(
-        CKPT.value, step=STEP.value, best=BEST.value, batch_size=batch_size
-    )
+    if CKPT.value is None:
+        detector = Detector.from_file(MODEL.value, runtime=RUNTIME.value, batch_size=batch_size)
+    else:
+        detector = Detector.from_checkpoint(
+            CKPT.value, step=STEP.value, best=BEST.value, batch_size=batch_size
+        )
     threshold = thresholds(detector.class_names)
     console = Console(soft_wrap=True)
     with Records(out) as records, cli.progress_bar(console) as bar:

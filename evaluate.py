@@ -2,36 +2,44 @@
 
     python evaluate.py --ckpt runs/shapes
     python evaluate.py --ckpt runs/shapes --best --split train --metrics voc
+    python evaluate.py --ckpt runs/shapes --model runs/shapes/model.onnx --runtime openvino
 
 The checkpoint says which data, classes and network; the data's folders can be given anew with
 --voc_root, --archives, --root, --data_dir, --annotations and --images where they lie elsewhere now.
+With --model, a file that export.py made of it is what detects.
 """
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 from absl import flags
 from rich.console import Console
 
-from ssd_jax import cli
+from ssd_jax import cli, export, processes
 from ssd_jax.data import load_dataset
 from ssd_jax.detector import load_checkpoint
 from ssd_jax.evaluation import report
-from ssd_jax.evaluation.evaluator import compile_predict, evaluate, global_batch_size
+from ssd_jax.evaluation.evaluator import (
+    compile_predict,
+    evaluate,
+    global_batch_size,
+    predict_by,
+)
 from ssd_jax.evaluation.page import render_page
 from ssd_jax.evaluation.scores import METRICS, check_metrics
 from ssd_jax.evaluation.speed import measure_speed
 from ssd_jax.recipe import build_model, build_predict, build_stages
-from ssd_jax.sharding import make_mesh, shardings
+from ssd_jax.sharding import make_mesh, place, shardings
 
+connect_processes = cli.define_processes()
 CKPT = flags.DEFINE_string("ckpt", None, "The run's folder, as given to train.py.")
 STEP = flags.DEFINE_integer("step", None, "The checkpoint to evaluate [the newest].")
 BEST = flags.DEFINE_bool("best", False, "Evaluate the checkpoint of the highest mAP.")
 NAMES = flags.DEFINE_list("metrics", list(METRICS), f"Some of {','.join(METRICS)}.")
 SPLIT = flags.DEFINE_string("split", None, "The split [the one evaluated in training].")
 OUT = flags.DEFINE_string("out", None, "Folder of the results [CKPT/evaluation/SPLIT].")
+MODEL, RUNTIME = cli.define_model()
 FOLDERS = {
     name: flags.DEFINE_string(name, None, f"config.data.{name}, if not as it was in training.")
     for name in ("data_dir", "voc_root", "archives", "root", "annotations", "images")
@@ -45,35 +53,47 @@ def main(arguments: Sequence[str]) -> None:
     if CKPT.value is None:
         raise ValueError("--ckpt is missing: give a run's folder, such as --ckpt runs/shapes")
     check_metrics(NAMES.value)
+    connect_processes()
+    engine = export.load(MODEL.value, RUNTIME.value) if MODEL.value else None
     workdir = Path(CKPT.value)
     variables, meta, step = load_checkpoint(workdir, step=STEP.value, best=BEST.value)
     for name, flag in FOLDERS.items():
         if flag.value is not None:
             meta.config.data[name] = flag.value
-    dataset = load_dataset(meta.config.data, SPLIT.value or meta.config.data.eval)
+    split = SPLIT.value or meta.config.data.eval
+    dataset = processes.first_before_others(lambda: load_dataset(meta.config.data, split))
     if dataset.class_names != meta.class_names:
         raise ValueError(
             f"the checkpoint has {len(meta.class_names)} classes ({', '.join(meta.class_names)}), "
             f"{dataset.name} {dataset.split} has {len(dataset.class_names)} "
             f"({', '.join(dataset.class_names)}): give the data it was trained for"
         )
+    if engine is not None and engine.class_names != dataset.class_names:
+        raise ValueError(
+            f"{MODEL.value} has the classes {', '.join(engine.class_names)}, not those"
+        )
 
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, quiet=not processes.is_first())
     mesh = make_mesh()
     replicated, _ = shardings(mesh)
     model = build_model(meta.config, meta.class_names)
-    predict = compile_predict(build_predict(meta.config, model), mesh)
+    if engine is None:
+        predict = compile_predict(build_predict(meta.config, model), mesh)
+    else:
+        predict = predict_by(engine)
     with cli.progress_bar(console) as bar:
         task = bar.add_task(f"evaluating step {step}", total=len(dataset))
         evaluation = evaluate(
             meta.config,
             predict,
-            jax.device_put(variables, replicated),
+            place(variables, replicated),
             dataset,
             mesh,
             lambda done, _: bar.update(task, completed=done),
             NAMES.value,
         )
+    if not processes.is_first():
+        return  # the rest is figures and files, once
     speeds = [
         measure_speed(
             build_stages(meta.config, model),
@@ -83,6 +103,7 @@ def main(arguments: Sequence[str]) -> None:
             batch_size=size,
         )
         for size in dict.fromkeys([1, global_batch_size(meta.config, mesh)])
+        if engine is None  # a file does not show its stages
     ]
     inclusive_pixels = meta.config.evaluate.inclusive_pixels
     page = render_page(
@@ -93,7 +114,10 @@ def main(arguments: Sequence[str]) -> None:
         device=mesh.devices.flat[0].device_kind,
     )
     figures = report.metrics(evaluation, step, inclusive_pixels)
-    out = Path(OUT.value) if OUT.value else workdir / "evaluation" / dataset.split
+    name = dataset.split
+    if engine is not None:
+        name += f"-{Path(MODEL.value).name}-{RUNTIME.value or 'default'}"
+    out = Path(OUT.value) if OUT.value else workdir / "evaluation" / name
     report.write_files(
         out,
         {

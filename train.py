@@ -3,7 +3,8 @@
     python train.py --config configs/shapes.py
     python train.py --config configs/voc300.py --config.train.batch_size=16 --workdir runs/mine
 
-A run goes on where it stopped; --overwrite starts it anew.
+A run goes on where it stopped; --overwrite starts it anew. Over several machines the same command
+runs on each: see docs/training.md.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from ssd_jax import cli
 from ssd_jax.training.loop import train
 
 CONFIG = cli.define_config()
+connect_processes = cli.define_processes()
 WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder [runs/NAME of the config].")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run in workdir and start anew.")
 
@@ -25,6 +27,7 @@ def main(arguments: Sequence[str]) -> None:
     if arguments:
         raise ValueError(f"unexpected {' '.join(arguments)}: options start with --")
     config = cli.required_config(CONFIG)
+    connect_processes()
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     train(config, Path(WORKDIR.value or f"runs/{name}"), overwrite=OVERWRITE.value)
 

@@ -107,6 +107,11 @@ def base() -> ConfigDict:
     config.train.eval_every = 10_000
     config.train.keep = 3  # newest checkpoints kept, besides the best
 
+    config.mesh = ConfigDict()
+    # Devices that share one copy of parameters and optimizer state, each with a part: less memory
+    # each, more to send. 1: every device has them whole. Batches are split over all devices anyway.
+    config.mesh.fsdp = 1
+
     config.detect = ConfigDict()
     config.detect.score_threshold = 0.01
     config.detect.iou_threshold = 0.45

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from ssd_jax import hub
+from ssd_jax import export, hub
 from ssd_jax.engine import Engine, JaxEngine
 from ssd_jax.model_card import model_card
 from ssd_jax.pictures import Picture, PilImage, Placed, place, read_picture
@@ -96,6 +96,23 @@ class Detector:
         variables, meta, _ = load_checkpoint(folder, step=step, best=best)
         engine = JaxEngine(meta.config, meta.class_names, variables)
         return cls(engine, batch_size=batch_size)
+
+    @classmethod
+    def from_file(
+        cls, path: str | Path, *, runtime: export.Runtime | None = None, batch_size: int = 8
+    ) -> "Detector":
+        """The detector in a file that export.py wrote.
+
+        Args:
+          path: of the file.
+          runtime: what runs it: 'jax' for StableHLO, 'onnxruntime' or 'openvino' for ONNX; the
+            first that can if None.
+          batch_size: images a call of the runtime.
+
+        Raises:
+          FileNotFoundError, ValueError: as of `ssd_jax.export.load`.
+        """
+        return cls(export.load(path, runtime), batch_size=batch_size)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -349,7 +366,9 @@ def load_checkpoint(
     like = jax.eval_shape(lambda: init_state(model, build_optimizer(meta.config), 0)).variables
     placed = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
-            leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])
+            leaf.shape,
+            leaf.dtype,
+            sharding=jax.sharding.SingleDeviceSharding(jax.local_devices()[0]),
         ),
         like,
     )

@@ -120,13 +120,13 @@ def build_stages(config: ConfigDict, model: SSD) -> Stages:
 def build_predict(config: ConfigDict, model: SSD) -> Predict:
     """The pure function (variables, canvases, sizes) -> Detections: uint8 in, detections out.
 
-    Canvases are UInt8 [B, S, S, 3] with a picture of size (height, width) at the top left; the
+    Canvases are UInt8 [B, H, W, 3] with a picture of size (height, width) at the top left; the
     boxes of the detections are relative to that picture.
     """
     stages = build_stages(config, model)
 
     def predict(
-        variables: Any, images: UInt8[Array, "B S S 3"], sizes: Int[Array, "B 2"]
+        variables: Any, images: UInt8[Array, "B H W 3"], sizes: Int[Array, "B 2"]
     ) -> detection.Detections:
         return stages.detect(*stages.forward(variables, stages.preprocess(images, sizes)))
 

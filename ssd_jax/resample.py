@@ -11,7 +11,7 @@ pixels, or reach beyond the picture.
 """
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +20,9 @@ from jaxtyping import Float, Int, UInt8
 
 Interpolation = Literal["nearest", "linear", "area", "cubic", "lanczos4"]
 INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
+
+Dimension = Any
+"""Pixels along an axis: an int, or a symbolic dimension of `jax.export`."""
 
 
 def resample(
@@ -85,7 +88,7 @@ def _axis_weights(
     size: Float[Array, ""],
     interpolation: Int[Array, ""],
     *,
-    canvas: int,
+    canvas: Dimension,
     output: int,
     interpolations: tuple[Interpolation, ...],
 ) -> tuple[Float[Array, "output canvas"], Float[Array, "output"]]:
@@ -124,7 +127,11 @@ def _axis_weights(
 
 
 def _area_weights(
-    left: Float[Array, "output"], cell: Float[Array, ""], size: Float[Array, ""], *, canvas: int
+    left: Float[Array, "output"],
+    cell: Float[Array, ""],
+    size: Float[Array, ""],
+    *,
+    canvas: Dimension,
 ) -> tuple[Float[Array, "output canvas"], Float[Array, "output"]]:
     """INTER_AREA: the mean over what an output pixel covers, here also where that is below a pixel.
 
@@ -150,7 +157,7 @@ def _tap_weights(
     size: Float[Array, ""],
     interpolation: Int[Array, ""],
     *,
-    canvas: int,
+    canvas: Dimension,
     interpolations: tuple[Interpolation, ...],
 ) -> tuple[Float[Array, "output canvas"], Float[Array, "output"]]:
     """The kernels that read a fixed number of neighbours (taps) around a position.

@@ -14,12 +14,15 @@ class MetricLog:
     """Writes scalars by step to WORKDIR/metrics.jsonl and WORKDIR/tensorboard.
 
     Args:
-      workdir: the run's folder.
+      workdir: the run's folder; None writes nothing, for all processes but the first.
       start: the step that the run goes on from: what was written of later ones is dropped, for
         they are done again.
     """
 
-    def __init__(self, workdir: Path, start: int):
+    def __init__(self, workdir: Path | None, start: int):
+        self._writes = workdir is not None
+        if workdir is None:
+            return
         path = workdir / LINES
         kept = []
         if path.exists():
@@ -30,6 +33,8 @@ class MetricLog:
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Appends one line and the same scalars for TensorBoard."""
+        if not self._writes:
+            return
         self._lines.write(json.dumps({"step": step, **scalars}) + "\n")
         self._lines.flush()
         for name, value in scalars.items():
@@ -37,6 +42,8 @@ class MetricLog:
 
     def close(self) -> None:
         """Flushes and closes both."""
+        if not self._writes:
+            return
         self._lines.close()
         self._board.close()
 

@@ -15,7 +15,7 @@ from ssd_jax.matching import match
 from ssd_jax.model import SSD
 from ssd_jax.priors import prior_boxes
 from ssd_jax.recipe import build_augmentation
-from ssd_jax.sharding import shardings
+from ssd_jax.sharding import place_rows, shardings
 from ssd_jax.training.optimizer import learning_rate
 from ssd_jax.training.state import TrainState
 
@@ -29,7 +29,7 @@ BATCH_FIELDS = ("image", "size", "boxes", "labels")
 
 def to_device(batch: Mapping[str, object], sharding: jax.sharding.Sharding) -> Batch:
     """What the device needs of a loader's batch, put there."""
-    return jax.device_put({name: batch[name] for name in BATCH_FIELDS}, sharding)
+    return place_rows({name: batch[name] for name in BATCH_FIELDS}, sharding)
 
 
 def row_keys(seed: int, step: Array | int, rows: int) -> Array:
@@ -114,12 +114,17 @@ def build_train_step(
     return train_step
 
 
-def compile_train_step(step: TrainStep, mesh: jax.sharding.Mesh) -> Any:
-    """Jits the step over a mesh: the batch split by rows, the state on every device and donated."""
+def compile_train_step(step: TrainStep, mesh: jax.sharding.Mesh, placement: Any = None) -> Any:
+    """Jits the step over a mesh: the batch split by rows, the state donated.
+
+    `placement` is a tree of shardings like the state, as `state_shardings` makes it; without it
+    the whole state is on every device.
+    """
     replicated, rows = shardings(mesh)
+    placement = replicated if placement is None else placement
     return jax.jit(
         step,
-        in_shardings=(replicated, rows),
-        out_shardings=(replicated, replicated),
+        in_shardings=(placement, rows),
+        out_shardings=(placement, replicated),
         donate_argnums=0,
     )

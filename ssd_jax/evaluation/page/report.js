@@ -190,6 +190,10 @@ function calibrationPlot(label) {
 }
 
 function speedTable() {
+  if (!data.speeds.length) {
+    byId("speed-note").textContent = "An exported file runs as a whole: its steps were not timed.";
+    return;
+  }
   byId("speed-note").textContent = `Milliseconds an image on ${data.device}, one device; files are decoded on one core of the host.`;
   const each = (speed, ...steps) => figure((1000 * total(steps.map((step) => speed[step]))) / speed.batch_size, 2);
   table(byId("speed-table"), ["batch", "decode file", "preprocess", "forward", "boxes + NMS", "on the device", "images/s"], data.speeds.map((speed) => {

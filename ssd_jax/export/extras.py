@@ -1,0 +1,16 @@
+"""Optional dependencies."""
+
+import importlib
+from typing import Any
+
+
+def import_extra(name: str, purpose: str) -> Any:
+    """The module `name`, which is also the name of the extra that installs it.
+
+    Raises:
+      ValueError: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as missing:
+        raise ValueError(f"{purpose} need {name}: pip install 'ssd_jax[{name}]'") from missing

@@ -1,0 +1,39 @@
+import jax
+import pytest
+
+from ssd_jax.training.checkpoints import Checkpoints, Meta
+from ssd_jax.training.optimizer import build_optimizer
+from ssd_jax.training.state import init_state
+from tests.export import networks
+
+
+@pytest.fixture(scope="session")
+def pictures(shapes_folder):
+    return networks.load_pictures(shapes_folder)
+
+
+@pytest.fixture(scope="session", params=[networks.normed_config, networks.plain_config])
+def any_detector(request, pictures):
+    return networks.spread_detector(request.param(), pictures)
+
+
+@pytest.fixture(scope="session")
+def detector(pictures):
+    return networks.spread_detector(networks.normed_config(), pictures)
+
+
+@pytest.fixture(scope="session")
+def workdir(detector, shapes_folder, tmp_path_factory):
+    """A run's folder with the detector as its checkpoint, on the pictures of `shapes`."""
+    engine = detector.engine
+    config = engine.config.copy_and_resolve_references()
+    config.data.kind = "shapes/small"
+    config.data.eval = "train[:6]"
+    config.data.data_dir = shapes_folder
+    folder = tmp_path_factory.mktemp("run")
+    with jax.numpy_dtype_promotion("standard"):
+        state = init_state(engine.model, build_optimizer(config), 0, lambda _: engine.variables)
+        checkpoints = Checkpoints(folder, keep=1)
+        checkpoints.save(jax.device_put(state), Meta(config, engine.class_names))
+        checkpoints.close()
+    return folder
