@@ -106,6 +106,7 @@ def base() -> ConfigDict:
     config.train.checkpoint_every = 2_000
     config.train.eval_every = 10_000
     config.train.keep = 3  # newest checkpoints kept, besides the best
+    config.train.keep_every = 0  # those of multiples of so many steps are kept for good; 0: none
 
     config.mesh = ConfigDict()
     # Devices that share one copy of parameters and optimizer state, each with a part: less memory

@@ -111,7 +111,7 @@ def train(
     if overwrite:
         processes.first_before_others(lambda: checkpoint_lib.remove(workdir))
     with contextlib.ExitStack() as resources:
-        checkpoints = Checkpoints(workdir, keep=config.train.keep)
+        checkpoints = Checkpoints(workdir, config.train.keep, config.train.keep_every)
         resources.callback(checkpoints.close)
         start = checkpoints.latest or 0
         if old:
