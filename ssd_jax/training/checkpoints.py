@@ -175,7 +175,7 @@ class Checkpoints:
                 step,
                 args=ocp.args.Composite(
                     variables=ocp.args.StandardSave(state.variables),
-                    opt_state=ocp.args.StandardSave(state.opt_state),
+                    opt_state=ocp.args.StandardSave(state.remainder),
                     meta=ocp.args.JsonSave(fields),
                 ),
             )
@@ -186,10 +186,10 @@ class Checkpoints:
 
     def restore_state(self, step: int, like: TrainState) -> TrainState:
         """The whole state of a step, placed and typed as `like` is."""
-        opt_state = self._restore(step, "opt_state", like.opt_state)
+        opt_state = self._restore(step, "opt_state", like.remainder)
         variables = self.restore_variables(step, like.variables)
         placed = place(np.int32(step), like.step.sharding)
-        return dataclasses.replace(like, step=placed, opt_state=opt_state, **variables)
+        return like.restored(placed, variables, opt_state)
 
     def restore_variables(self, step: int, like: Any) -> Any:
         """Only what `model.apply` takes."""
