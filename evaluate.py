@@ -11,11 +11,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 from absl import flags
 from rich.console import Console
 
-from ssd_jax import cli, compilation
+from ssd_jax import cli, compilation, processes
 from ssd_jax.data import load_dataset
 from ssd_jax.detector import load_checkpoint
 from ssd_jax.evaluation import report
@@ -24,8 +23,9 @@ from ssd_jax.evaluation.page import render_page
 from ssd_jax.evaluation.scores import METRICS, check_metrics
 from ssd_jax.evaluation.speed import measure_speed
 from ssd_jax.recipe import build_model, build_predict, build_stages
-from ssd_jax.sharding import make_mesh, shardings
+from ssd_jax.sharding import make_mesh, place, shardings
 
+connect_processes = cli.define_processes()
 CACHE = compilation.define_cache()
 CKPT = flags.DEFINE_string("ckpt", None, "The run's folder, as given to train.py.")
 STEP = flags.DEFINE_integer("step", None, "The checkpoint to evaluate [the newest].")
@@ -46,13 +46,15 @@ def main(arguments: Sequence[str]) -> None:
     if CKPT.value is None:
         raise ValueError("--ckpt is missing: give a run's folder, such as --ckpt runs/shapes")
     check_metrics(NAMES.value)
+    connect_processes()
     compilation.enable_cache(CACHE.value)
     workdir = Path(CKPT.value)
     variables, meta, step = load_checkpoint(workdir, step=STEP.value, best=BEST.value)
     for name, flag in FOLDERS.items():
         if flag.value is not None:
             meta.config.data[name] = flag.value
-    dataset = load_dataset(meta.config.data, SPLIT.value or meta.config.data.eval)
+    split = SPLIT.value or meta.config.data.eval
+    dataset = processes.first_before_others(lambda: load_dataset(meta.config.data, split))
     if dataset.class_names != meta.class_names:
         raise ValueError(
             f"the checkpoint has {len(meta.class_names)} classes ({', '.join(meta.class_names)}), "
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str]) -> None:
             f"({', '.join(dataset.class_names)}): give the data it was trained for"
         )
 
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, quiet=not processes.is_first())
     mesh = make_mesh()
     replicated, _ = shardings(mesh)
     model = build_model(meta.config, meta.class_names)
@@ -70,12 +72,14 @@ def main(arguments: Sequence[str]) -> None:
         evaluation = evaluate(
             meta.config,
             predict,
-            jax.device_put(variables, replicated),
+            place(variables, replicated),
             dataset,
             mesh,
             lambda done, _: bar.update(task, completed=done),
             NAMES.value,
         )
+    if not processes.is_first():
+        return  # the rest is figures and files, once
     speeds = [
         measure_speed(
             build_stages(meta.config, model),

@@ -3,7 +3,8 @@
     python train.py --config configs/shapes.py
     python train.py --config configs/voc300.py --config.train.batch_size=16 --workdir runs/mine
 
-A run goes on where it stopped; --overwrite starts it anew.
+A run goes on where it stopped; --overwrite starts it anew. Over several machines the same command
+runs on each: see docs/training.md.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from ssd_jax import cli, compilation
 from ssd_jax.training.loop import train
 
 CONFIG = cli.define_config()
+connect_processes = cli.define_processes()
 CACHE = compilation.define_cache()
 WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder [runs/NAME of the config].")
 PROFILE = flags.DEFINE_integer("profile", 0, "Trace so many steps, to WORKDIR/profile.", 0)
@@ -27,6 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     if arguments:
         raise ValueError(f"unexpected {' '.join(arguments)}: options start with --")
     config = cli.required_config(CONFIG)
+    connect_processes()
     compilation.enable_cache(CACHE.value)
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = Path(WORKDIR.value or f"runs/{name}")

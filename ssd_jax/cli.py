@@ -2,8 +2,9 @@
 
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import app, flags
 from absl import logging as absl_logging
@@ -19,6 +20,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from ssd_jax import processes
 
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show the whole traceback of an error.")
 
@@ -41,11 +44,24 @@ def required_config(flag: Any) -> ConfigDict:
     return flag.value
 
 
+def define_processes() -> Callable[[], object]:
+    """Defines the flags of a run of several processes; returns what makes this one of them."""
+    coordinator = flags.DEFINE_string(
+        "coordinator", None, "HOST:PORT of process 0, for a run of several processes [by cluster]."
+    )
+    number = flags.DEFINE_integer("num_processes", None, "How many processes [by cluster].", 1)
+    which = flags.DEFINE_integer("process_id", None, "Which process this is, from 0.", 0)
+    heartbeat = flags.DEFINE_integer(
+        "heartbeat", 30, "Seconds of silence after which a process is dead, and the others end.", 5
+    )
+    return lambda: processes.connect(coordinator.value, number.value, which.value, heartbeat.value)
+
+
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Parses the flags, runs `main` with what is left of the command line, and exits.
 
     A fault of `USER_FAULTS` is printed as one line with exit code 1; `--traceback` shows where it
-    arose.
+    arose. Ctrl-C exits with code 130.
     """
 
     def guarded(arguments: Sequence[str]) -> None:
@@ -53,12 +69,27 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         logging.getLogger("ssd_jax").setLevel(logging.INFO)
         try:
             main(arguments[1:])
-        except USER_FAULTS as fault:
-            if _TRACEBACK.value:
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except Exception as fault:
+            if processes.are_several():
+                _leave_the_others(fault)
+            if _TRACEBACK.value or not isinstance(fault, USER_FAULTS):
                 raise
             sys.exit(f"error: {one_line(fault)}")
 
     app.run(guarded, flags_parser=_parse)
+
+
+def _leave_the_others(fault: Exception) -> NoReturn:
+    """Tells a fault of one of several processes, and ends it."""
+    if _TRACEBACK.value or not isinstance(fault, USER_FAULTS):
+        traceback.print_exception(fault)
+    print(f"error: {processes.this_one()}: {one_line(fault)}", file=sys.stderr)
+    if processes.lost_touch(fault):
+        print("error: another process is gone; which one follows", file=sys.stderr, flush=True)
+        processes.await_verdict(flags.FLAGS.heartbeat)
+    processes.leave(1)
 
 
 def one_line(fault: BaseException) -> str:

@@ -113,6 +113,7 @@ def base() -> ConfigDict:
     config.train.checkpoint_every = 2_000
     config.train.eval_every = 10_000
     config.train.keep = 3  # newest checkpoints kept, besides the best
+    config.train.keep_every = 0  # those of multiples of so many steps are kept for good; 0: none
     config.train.not_finite = "stop"  # a step whose numbers are not finite: 'stop' or 'skip' it
     config.train.max_skipped = 10  # 'skip': the step after so many stops the run
     config.train.pictures = 8  # training images drawn for TensorBoard with each evaluation; 0: none
@@ -120,6 +121,11 @@ def base() -> ConfigDict:
 
     config.ema = ConfigDict()  # the average of the weights over the steps, evaluated in their place
     config.ema.decay = 0.0  # such as 0.9998; 0 is no average
+
+    config.mesh = ConfigDict()
+    # Devices that share one copy of parameters and optimizer state, each with a part: less memory
+    # each, more to send. 1: every device has them whole. Batches are split over all devices anyway.
+    config.mesh.fsdp = 1
 
     config.detect = ConfigDict()
     config.detect.score_threshold = 0.01

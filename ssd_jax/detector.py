@@ -177,10 +177,10 @@ def load_checkpoint(
     like = jax.eval_shape(lambda: init_state(model, build_optimizer(meta.config), 0)).variables
     placed = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
-            leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])
+            leaf.shape,
+            leaf.dtype,
+            sharding=jax.sharding.SingleDeviceSharding(jax.local_devices()[0]),
         ),
         like,
     )
-    variables = checkpoints.restore_variables(step, placed)
-    checkpoints.close()
-    return variables, meta, step
+    return checkpoints.restore_variables(step, placed), meta, step

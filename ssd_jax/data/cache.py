@@ -67,24 +67,29 @@ class DeviceCache:
           count: Images.
           canvas_size: Side of the canvases, pixels.
           slots: Ground-truth slots of an image.
-          sharding: How the rows of a batch lie on the devices, along one axis of a mesh of them.
+          sharding: How the rows of a batch lie on the devices of a mesh, of all processes.
 
         Raises:
           MemoryError: It does not fit into the memory that is free on the devices.
         """
         self._sharding = sharding
         self._devices = list(sharding.mesh.devices.flat)
+        self._ours = [
+            (i, device)
+            for i, device in enumerate(self._devices)
+            if device.process_index == jax.process_index()
+        ]
         self._held = -(-count // len(self._devices))
         _check_room(
             "device",
             self._held * canvas_size**2 * 3,
-            min(map(_free_bytes, self._devices)),
+            min(_free_bytes(device) for _, device in self._ours),
             f"{self._held} of {count} canvases of {canvas_size} x {canvas_size} pixels on each of "
             f"{len(self._devices)} devices",
         )
         self._table = empty_batch(count, 0, slots)
         shape = (self._held, canvas_size, canvas_size, 3)
-        self._parts = [jnp.zeros(shape, jnp.uint8, device=device) for device in self._devices]
+        self._parts = {i: jnp.zeros(shape, jnp.uint8, device=device) for i, device in self._ours}
 
     def fill(self, batches: Iterable[Batch], progress: Callable[[int, int], None]) -> None:
         """Stores the rows of batches that hold the whole split in order."""
@@ -97,22 +102,26 @@ class DeviceCache:
             done = len(names)
             progress(done, total)
         self._table["name"] = np.array(names)
-        shape = (self._held * len(self._devices), *self._parts[0].shape[1:])
-        self._canvases = jax.make_array_from_single_device_arrays(
-            shape, self._sharding, self._parts
-        )
+        parts = list(self._parts.values())
+        shape = (self._held * len(self._devices), *parts[0].shape[1:])
+        self._canvases = jax.make_array_from_single_device_arrays(shape, self._sharding, parts)
 
-    def batch(self, positions: Int[np.ndarray, " B"]) -> Batch:
-        """The rows at these positions of the split, their images on the devices."""
+    def batch(self, positions: Int[np.ndarray, " B"], share: slice = slice(None)) -> Batch:
+        """The rows at a share of these positions of the split, their images on the devices.
+
+        Where the devices are several processes' the images are those of all positions, for all
+        take part in gathering them.
+        """
+        wanted = positions[share] if self._sharding.is_fully_addressable else positions
         return {
-            **_rows(self._table, positions),
-            "image": _gather(self._canvases, positions.astype(np.int32), self._sharding),
+            **_rows(self._table, positions[share]),
+            "image": _gather(self._canvases, wanted.astype(np.int32), self._sharding),
         }
 
     def _store(self, canvases: UInt8[np.ndarray, "b S S 3"], start: int) -> None:
         """Writes canvases to the parts that hold the rows from `start` on."""
         stop = start + len(canvases)
-        for i, device in enumerate(self._devices):
+        for i, device in self._ours:
             first = i * self._held
             low, high = max(start, first), min(stop, first + self._held)
             if low < high:

@@ -11,6 +11,7 @@ import functools
 import gc
 import logging
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator
 from typing import cast
 
@@ -72,7 +73,8 @@ def train_batches(
       progress: Called with the images done and to do while a cache is filled.
 
     Returns:
-      An iterator of batches of batch_size / process_count rows.
+      An iterator of batches of batch_size / process_count rows; the device cache of several
+      processes gives the images of all rows, on all their devices.
 
     Raises:
       ValueError: At once for an empty split, or a batch that cannot be shared; when the batch (or
@@ -107,7 +109,7 @@ def train_batches(
             raise ValueError("data.cache 'device' needs the sharding of the batches' rows")
         device = DeviceCache(count, canvas_size, planned.slots, sharding)
         device.fill(loaded, progress)
-        return (device.batch(steps[i][share]) for i in range(len(steps)))
+        return (device.batch(steps[i], share) for i in range(len(steps)))
     raise ValueError(f"data.cache is {cache!r}: it must be one of none, host, device")
 
 
@@ -180,10 +182,17 @@ def _iterate(
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
         loaded = loaded.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2),
+            worker_init_fn=_leave_signals_to_the_parent,
         )
     drained = _drain(iter(loaded), shared_memory=workers > 0)
     return _log_skipped(drained, dataset) if dataset else drained
+
+
+def _leave_signals_to_the_parent(worker: int, workers: int) -> None:
+    """A scheduler or Ctrl-C signals all processes at once; the last batches are needed still."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _log_skipped(batches: Generator[Batch], dataset: Dataset) -> Generator[Batch]:

@@ -1,6 +1,8 @@
 """Runs a detector over a whole split and scores what it finds."""
 
 import dataclasses
+import functools
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -9,12 +11,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from ssd_jax import processes
 from ssd_jax.data import Batch, Dataset, Example, eval_batches
 from ssd_jax.detection import Detections
 from ssd_jax.evaluation.results import ImageDetections, ImageGroundTruth, SplitResults
 from ssd_jax.evaluation.scores import Scores, check_metrics, score
 from ssd_jax.recipe import Predict
-from ssd_jax.sharding import shardings
+from ssd_jax.sharding import place_rows, shardings
 
 Progress = Callable[[int, int], None]
 
@@ -59,6 +62,8 @@ def evaluate(
 ) -> Evaluation:
     """Detects on every image of a dataset exactly once and scores the detections.
 
+    Of several processes each reads its part of every batch, and all of them return the whole.
+
     Args:
       config: a whole config; `data`, `evaluate` and `detect` count.
       predict: compiled by `compile_predict` for the same mesh.
@@ -78,24 +83,30 @@ def evaluate(
     metrics = list(dict.fromkeys([*metrics, best_metric]))
     check_metrics(metrics)
     _, rows = shardings(mesh)
+    batch_size = global_batch_size(config, mesh)
     batches = eval_batches(
         dataset,
-        batch_size=global_batch_size(config, mesh),
+        batch_size=batch_size,
         canvas_size=config.data.canvas,
         slots=0,
         workers=config.data.workers,
         undecodable=config.data.undecodable,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
     )
-    seen: list[_Seen] = []
-    first, started = 0, 0.0
+    ours: list[_Seen] = []
+    done, first, started = 0, 0, 0.0
     for batch in batches:
-        images, sizes = jax.device_put((batch["image"], batch["size"]), rows)
-        found = jax.tree.map(np.asarray, predict(variables, images, sizes))
-        seen += [_look(batch, found, row, dataset) for row in _filled(batch)]
+        placed = place_rows({"images": batch["image"], "sizes": batch["size"]}, rows)
+        everywhere = predict(variables, placed["images"], placed["sizes"])
+        found = jax.tree.map(functools.partial(_of_this_process, batch_size), everywhere)
+        ours += [_look(batch, found, row, dataset) for row in _filled(batch)]
+        done = min(done + batch_size, len(dataset))
         if not first:
-            first, started = len(seen), time.perf_counter()
-        progress(len(seen), len(dataset))
+            first, started = done, time.perf_counter()
+        progress(done, len(dataset))
     seconds = time.perf_counter() - started
+    seen = sorted(itertools.chain.from_iterable(processes.gather(ours)), key=lambda one: one.row)
     results = SplitResults(
         dataset=dataset.name,
         split=dataset.split,
@@ -117,14 +128,14 @@ def evaluate(
             threshold_inclusive=config.evaluate.threshold_inclusive,
         ),
         best_metric=best_metric,
-        images_per_second=(len(seen) - first) / seconds if len(seen) > first else float("nan"),
+        images_per_second=(done - first) / seconds if done > first else float("nan"),
     )
 
 
 def compile_predict(predict: Predict, mesh: jax.sharding.Mesh) -> Predict:
-    """Jits `predict` over a mesh: the variables on every device, the images split by rows."""
+    """Jits `predict` over a mesh: the variables as they lie there, the images split by rows."""
     replicated, rows = shardings(mesh)
-    return jax.jit(predict, in_shardings=(replicated, rows, rows), out_shardings=replicated)
+    return jax.jit(predict, in_shardings=(None, rows, rows), out_shardings=replicated)
 
 
 def global_batch_size(config: ConfigDict, mesh: jax.sharding.Mesh) -> int:
@@ -136,11 +147,19 @@ def global_batch_size(config: ConfigDict, mesh: jax.sharding.Mesh) -> int:
 class _Seen:
     """One image of the split, after the detector has seen it."""
 
+    row: int  # of the source
     image_id: int
     name: str
     size: tuple[int, int]
     detections: ImageDetections
     ground_truth: ImageGroundTruth
+
+
+def _of_this_process(batch_size: int, everywhere: jax.Array) -> np.ndarray:
+    """The rows that this process read, of an output that is on all devices."""
+    rows = batch_size // jax.process_count()
+    start = jax.process_index() * rows
+    return np.asarray(everywhere)[start : start + rows]
 
 
 def _look(batch: Batch, found: Detections, row: int, dataset: Dataset) -> _Seen:
@@ -149,6 +168,7 @@ def _look(batch: Batch, found: Detections, row: int, dataset: Dataset) -> _Seen:
     labels = np.asarray(found.labels[row])
     kept = labels > 0
     return _Seen(
+        row=int(batch["index"][row]),
         image_id=int(batch["image_id"][row]),
         name=str(batch["name"][row]),
         size=(height, width),

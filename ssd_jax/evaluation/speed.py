@@ -47,7 +47,7 @@ def measure_speed(
         canvas_size: side of the canvas, pixels.
         batch_size: images in the batch.
     """
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     files = [dataset.source[row % len(dataset)] for row in range(batch_size)]
 
     def decode() -> tuple[np.ndarray, np.ndarray]:

@@ -72,6 +72,8 @@ def load_batches(
             policies=Policies.from_settings(config.data),
             cache=config.data.cache,
             sharding=rows,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
             progress=cache_bar(console, shown),
         )
 

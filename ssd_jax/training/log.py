@@ -10,6 +10,7 @@ import tensorboardX
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
+from ssd_jax import processes
 from ssd_jax.training.wandb_run import WandbRun
 
 LINES = "metrics.jsonl"
@@ -19,13 +20,16 @@ class MetricLog:
     """Writes scalars by step to WORKDIR/metrics.jsonl and, as pictures too, WORKDIR/tensorboard.
 
     Args:
-      workdir: the run's folder.
+      workdir: the run's folder; None writes nothing, for all processes but the first.
       start: the step that the run goes on from: what was written of later ones is dropped, for
         they are done again.
       wandb_run: where both go besides.
     """
 
-    def __init__(self, workdir: Path, start: int, wandb_run: WandbRun | None = None):
+    def __init__(self, workdir: Path | None, start: int, wandb_run: WandbRun | None = None):
+        self._writes = workdir is not None
+        if workdir is None:
+            return
         path = workdir / LINES
         kept = []
         if path.exists():
@@ -40,6 +44,8 @@ class MetricLog:
 
         JSON has no NaN, and a curve no place for it.
         """
+        if not self._writes:
+            return
         finite = {name: value for name, value in scalars.items() if math.isfinite(value)}
         line = {"step": step, **dict.fromkeys(scalars), **finite}
         self._lines.write(json.dumps(line, allow_nan=False) + "\n")
@@ -51,12 +57,16 @@ class MetricLog:
 
     def picture(self, step: int, name: str, image: UInt8[np.ndarray, "H W 3"]) -> None:
         """Adds an RGB picture."""
+        if not self._writes:
+            return
         self._board.add_image(name, image, step, dataformats="HWC")
         if self._wandb_run:
             self._wandb_run.picture(step, name, image)
 
     def close(self) -> None:
         """Flushes and closes all."""
+        if not self._writes:
+            return
         self._lines.close()
         self._board.close()
         if self._wandb_run:
@@ -66,9 +76,13 @@ class MetricLog:
 def open_log(config: ConfigDict, workdir: Path, start: int) -> MetricLog:
     """The log of a run that goes on from `start`, with Weights & Biases where the config says so.
 
+    Of several processes the first one's; the others' write nothing.
+
     Raises:
       ValueError: wandb is not installed.
     """
+    if not processes.is_first():
+        return MetricLog(None, start)
     project = config.train.wandb
     run = WandbRun(project, workdir, config.to_dict(), start) if project else None
     return MetricLog(workdir, start, run)

@@ -1,6 +1,7 @@
 """A training run from start, or from where it stopped, to its last evaluation."""
 
 import contextlib
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,17 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from ssd_jax import config as config_lib
+from ssd_jax import processes
 from ssd_jax.evaluation import report
 from ssd_jax.evaluation.evaluator import Evaluation, compile_predict, evaluate
 from ssd_jax.recipe import build_model, build_predict
-from ssd_jax.sharding import make_mesh, shardings
+from ssd_jax.sharding import make_mesh, place, shardings, state_shardings
 from ssd_jax.training import checkpoints as checkpoint_lib
 from ssd_jax.training.checkpoints import Checkpoints, Meta
 from ssd_jax.training.faults import Faults
 from ssd_jax.training.initial import Initial, load_initial
 from ssd_jax.training.inputs import load_batches, load_splits, look_over
+from ssd_jax.training.interruption import Interrupted, Interruption
 from ssd_jax.training.log import open_log
 from ssd_jax.training.optimizer import build_optimizer
 from ssd_jax.training.pictures import build_draw
@@ -30,7 +33,10 @@ from ssd_jax.visualize import write_image
 SHEET = "detections.png"
 
 # Fields that may differ when a run goes on: they change neither the network nor its data.
-FREE_TO_CHANGE = ("train.", "evaluate.", "detect.", "data.workers", "data.cache", "optimizer.")
+FREE_TO_CHANGE = (
+    *("train.", "evaluate.", "detect.", "optimizer.", "mesh."),
+    *("data.workers", "data.cache"),
+)
 
 
 def train(
@@ -41,8 +47,11 @@ def train(
     console: Console | None = None,
     devices: list[jax.Device] | None = None,
     profile: int = 0,
-) -> Evaluation:
-    """Trains to `config.train.steps`, going on from the newest checkpoint of `workdir`.
+) -> Evaluation | None:
+    """Trains to `config.train.steps`, going on from the newest whole checkpoint of `workdir`.
+
+    Of several processes, joined by `ssd_jax.processes.connect`, each calls this with the same
+    arguments; the first one prints and writes, all of them write checkpoints.
 
     Args:
       config: a whole config, as `ssd_jax.config.base` makes one.
@@ -53,22 +62,25 @@ def train(
       profile: steps to write a trace of, to WORKDIR/profile.
 
     Returns:
-      The evaluation of the last step.
+      The evaluation of the last step; None if a SIGTERM ended the run before, after a step that
+      is saved.
 
     Raises:
       ValueError: the config does not fit the data, or the run that is gone on with.
       FloatingPointError: the loss or a gradient is not finite any more.
+      OSError: the disk is full, or not the processes' own in common.
+      KeyboardInterrupt: Ctrl-C ended the run after a step that is saved.
     """
-    console = console or Console(soft_wrap=True)
-    mesh = make_mesh(devices)
-    replicated, rows = shardings(mesh)
+    console = (console or Console(soft_wrap=True)) if processes.is_first() else Console(quiet=True)
+    mesh = make_mesh(devices, config.mesh.fsdp)
+    _, rows = shardings(mesh)
     if config.train.batch_size % mesh.size:
         raise ValueError(
             f"config.train.batch_size is {config.train.batch_size}, "
             f"not a multiple of the {mesh.size} devices"
         )
 
-    train_data, eval_data = load_splits(config)
+    train_data, eval_data = processes.first_before_others(lambda: load_splits(config))
     console.print(
         f"{train_data.name}: {len(train_data)} images to train on, {len(eval_data)} to evaluate, "
         f"{len(train_data.class_names)} classes"
@@ -85,25 +97,26 @@ def train(
     model = build_model(config, class_names)
     look_over(config, train_data, eval_data, model.priors, console)
     optimizer = build_optimizer(config)
-    step_fn = compile_train_step(build_train_step(config, model, optimizer), mesh)
     predict = compile_predict(build_predict(config, model), mesh)
 
     def adapt(fresh: Any) -> Any:
         return initial.adapt(fresh, class_names, model.priors, console) if initial else fresh
 
     state = init_state(model, optimizer, config.seed, adapt, average=config.ema.decay > 0)
-    state = jax.device_put(state, replicated)
+    placement = state_shardings(mesh, state)
+    state = place(state, placement)
+    step_fn = compile_train_step(build_train_step(config, model, optimizer), mesh, placement)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     console.print(
         f"SSD{config.model.size}: {parameters:,} parameters, {model.priors.num_priors} priors, "
         f"on {mesh.size} {mesh.devices.flat[0].device_kind}"
     )
 
-    workdir.mkdir(parents=True, exist_ok=True)
+    processes.check_shared(workdir)
     if overwrite:
-        checkpoint_lib.remove(workdir)
+        processes.first_before_others(lambda: checkpoint_lib.remove(workdir))
     with contextlib.ExitStack() as resources:
-        checkpoints = Checkpoints(workdir, keep=config.train.keep)
+        checkpoints = Checkpoints(workdir, config.train.keep, config.train.keep_every)
         resources.callback(checkpoints.close)
         start = checkpoints.latest or 0
         if old:
@@ -112,10 +125,11 @@ def train(
         log = open_log(config, workdir, start)
         resources.callback(log.close)
         faults = Faults(config, train_data, workdir, console)
-        draw = build_draw(config, model, class_names)
+        draw = build_draw(config, model, class_names) if processes.is_first() else None
         progress = Progress(config, start, log, console, faults, draw)
         resources.callback(progress.close)
         trace = resources.enter_context(StepTrace(workdir, start, profile, console))
+        interruption = resources.enter_context(Interruption())
         evaluation = None
 
         for batch in progress.batches(load_batches(config, train_data, start, rows, console)):
@@ -123,19 +137,40 @@ def train(
             step = progress.stepped(state, metrics)
             trace.stepped(step, metrics)
 
-            evaluating = step % config.train.eval_every == 0 or step == config.train.steps
-            if evaluating or step % config.train.checkpoint_every == 0:
+            stopping = interruption.asked()
+            due = step % config.train.eval_every == 0 or step == config.train.steps
+            if stopping or due or step % config.train.checkpoint_every == 0:
                 progress.check()
                 evaluation = None
-                if evaluating:
-                    evaluation = evaluate(config, predict, state.variables, eval_data, mesh)
-                    progress.evaluated(evaluation)
+                if due and not stopping:
+                    try:
+                        evaluation = evaluate(
+                            config,
+                            predict,
+                            state.variables,
+                            eval_data,
+                            mesh,
+                            lambda done, total: interruption.raise_if_asked(),
+                        )
+                        progress.evaluated(evaluation)
+                    except Interrupted:
+                        stopping = True
                 checkpoints.save(state, meta, evaluation.mean if evaluation else None)
                 progress.pause()
+            if stopping:
+                checkpoints.wait()
+                console.print(
+                    f"stopped by {interruption.cause}: step {step} of {config.train.steps} is "
+                    f"saved in {workdir}; the same command goes on from there"
+                )
+                if interruption.signal == signal.SIGINT:
+                    raise KeyboardInterrupt
+                return None
 
     if evaluation is None:  # every step was done before
         evaluation = evaluate(config, predict, state.variables, eval_data, mesh)
-    write_image(workdir / SHEET, report.picture_sheet(evaluation))
+    if processes.is_first():
+        write_image(workdir / SHEET, report.picture_sheet(evaluation))
     console.print(report.table(evaluation.results, evaluation.scores))
     console.print(f"checkpoints, {SHEET} and figures are in {workdir}")
     return evaluation

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from ssd_jax.losses import loss_normalizer
 from ssd_jax.model import SSD
 from ssd_jax.recipe import choose
-from ssd_jax.sharding import shardings
+from ssd_jax.sharding import place_rows, shardings
 from ssd_jax.training.ema import averaged
 from ssd_jax.training.objective import (
     BATCH_FIELDS,
@@ -34,7 +34,7 @@ TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 def to_device(batch: Mapping[str, object], sharding: jax.sharding.Sharding) -> Batch:
     """What the device needs of a loader's batch, put there."""
-    return jax.device_put({name: batch[name] for name in BATCH_FIELDS}, sharding)
+    return place_rows({name: batch[name] for name in BATCH_FIELDS}, sharding)
 
 
 def build_gradients(config: ConfigDict, model: SSD) -> Callable[..., tuple[Any, Any, Metrics]]:
@@ -160,13 +160,18 @@ def allowed_skips(config: ConfigDict) -> int:
     return choose("train.not_finite", config.train.not_finite, policies)
 
 
-def compile_train_step(step: TrainStep, mesh: jax.sharding.Mesh) -> Any:
-    """Jits the step over a mesh: the batch split by rows, the state on every device and donated."""
+def compile_train_step(step: TrainStep, mesh: jax.sharding.Mesh, placement: Any = None) -> Any:
+    """Jits the step over a mesh: the batch split by rows, the state donated.
+
+    `placement` is a tree of shardings like the state, as `state_shardings` makes it; without it
+    the whole state is on every device.
+    """
     replicated, rows = shardings(mesh)
+    placement = replicated if placement is None else placement
     return jax.jit(
         step,
-        in_shardings=(replicated, rows),
-        out_shardings=(replicated, replicated),
+        in_shardings=(placement, rows),
+        out_shardings=(placement, replicated),
         donate_argnums=0,
     )
 

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import itertools
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from ssd_jax.recipe import build_model, build_predict
-from ssd_jax.sharding import make_mesh, shardings
+from ssd_jax.sharding import make_mesh, place, place_rows, shardings, state_shardings
 from ssd_jax.training.objective import row_keys
 from ssd_jax.training.optimizer import build_optimizer
 from ssd_jax.training.state import init_state
@@ -270,3 +271,47 @@ def test_bfloat16_is_for_the_network_only():
     floats = [leaf for leaf in jax.tree.leaves((after, metrics)) if leaf.dtype.kind == "f"]
     assert all(leaf.dtype == np.float32 for leaf in floats)
     assert jax.tree.map(lambda x: x.dtype, after) == jax.tree.map(lambda x: x.dtype, state)
+
+
+@pytest.fixture(scope="module")
+def losses_of_one():
+    with jax.numpy_dtype_promotion("standard"), jax.enable_x64(True):
+        return twenty_losses(devices=1, fsdp=1)
+
+
+def twenty_losses(devices: int, fsdp: int) -> list[float]:
+    """Of 20 steps in double precision, as in the test of five steps, and for the same reason."""
+    config = small_sgd(batch_norm=True, rate=1e-3)
+    config.model.size, config.model.width = 64, 1 / 32
+    model = build_model(config, CLASSES).clone(dtype=jnp.float64)
+    optimizer = build_optimizer(config)
+    mesh = make_mesh(jax.devices()[:devices], fsdp)
+    variables = jax.tree.map(lambda x: x.astype(jnp.float64), init_variables(config, model))
+    state = dataclasses.replace(
+        init_state(model, optimizer, config.seed),
+        **variables,
+        opt_state=optimizer.init(variables["params"]),
+    )
+    placement = state_shardings(mesh, state)
+    state = place(state, placement)
+    step = compile_train_step(build_train_step(config, model, optimizer), mesh, placement)
+    losses = []
+    for index in range(20):
+        state, metrics = step(state, place_rows(random_batch(index), shardings(mesh)[1]))
+        losses.append(float(metrics["loss"]))
+    kernel = state.params["backbone"]["conv4_1"]["conv"]["kernel"]
+    assert kernel.addressable_shards[0].data.size * fsdp == kernel.size
+    assert len(kernel.sharding.device_set) == devices
+    return losses
+
+
+@pytest.mark.parametrize(
+    ("devices", "fsdp"), [(2, 1), (4, 1), (8, 1), (2, 2), (8, 2), (8, 4), (8, 8)]
+)
+def test_twenty_losses_are_the_same_however_the_devices_share_the_work(
+    losses_of_one, devices, fsdp
+):
+    with jax.enable_x64(True):
+        losses = twenty_losses(devices, fsdp)
+    assert losses[-1] < 0.9 * losses[0]
+    np.testing.assert_allclose(losses, losses_of_one, rtol=np.finfo(np.float32).eps)
