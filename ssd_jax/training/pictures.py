@@ -41,7 +41,9 @@ def build_draw(
     def view(keys: Array, batch: Mapping[str, Array]) -> tuple[Array, Array, Array, Array]:
         """Colours, corners of the priors and of what each is to find, and its class."""
         images, offsets, labels = samples_of(keys, batch)
-        objects = decode(offsets, priors, model.priors.variances)
+        objects = jax.vmap(lambda of_image: decode(of_image, priors, model.priors.variances))(
+            offsets
+        )
         return images * std + mean, center_to_corner(priors), objects, labels
 
     def draw(batch: Mapping[str, Any], step: int) -> UInt8[np.ndarray, "H W 3"]:
