@@ -16,7 +16,7 @@ from pathlib import Path
 from absl import flags
 from rich.console import Console
 
-from ssd_jax import cli, export, processes
+from ssd_jax import cli, compilation, export, processes
 from ssd_jax.data import load_dataset
 from ssd_jax.detector import load_checkpoint
 from ssd_jax.evaluation import report
@@ -33,6 +33,7 @@ from ssd_jax.recipe import build_model, build_predict, build_stages
 from ssd_jax.sharding import make_mesh, place, shardings
 
 connect_processes = cli.define_processes()
+CACHE = compilation.define_cache()
 CKPT = flags.DEFINE_string("ckpt", None, "The run's folder, as given to train.py.")
 STEP = flags.DEFINE_integer("step", None, "The checkpoint to evaluate [the newest].")
 BEST = flags.DEFINE_bool("best", False, "Evaluate the checkpoint of the highest mAP.")
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str]) -> None:
         raise ValueError("--ckpt is missing: give a run's folder, such as --ckpt runs/shapes")
     check_metrics(NAMES.value)
     connect_processes()
+    compilation.enable_cache(CACHE.value)
     engine = export.load(MODEL.value, RUNTIME.value) if MODEL.value else None
     workdir = Path(CKPT.value)
     variables, meta, step = load_checkpoint(workdir, step=STEP.value, best=BEST.value)

@@ -372,6 +372,4 @@ def load_checkpoint(
         ),
         like,
     )
-    variables = checkpoints.restore_variables(step, placed)
-    checkpoints.close()
-    return variables, meta, step
+    return checkpoints.restore_variables(step, placed), meta, step

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 ROWS = "data"
 FSDP = "fsdp"
@@ -65,16 +65,16 @@ def place(tree: Any, placements: Any) -> Any:
       placements: one for all, or a tree of them like `tree`.
     """
 
-    def put(leaf: Any, placement: NamedSharding) -> jax.Array:
+    def put(leaf: Any, placement: Sharding) -> jax.Array:
         whole = np.asarray(leaf)
         return jax.make_array_from_callback(whole.shape, placement, lambda index: whole[index])
 
-    if isinstance(placements, NamedSharding):
+    if isinstance(placements, Sharding):
         return jax.tree.map(lambda leaf: put(leaf, placements), tree)
     return jax.tree.map(put, tree, placements)
 
 
-def place_rows(batch: Mapping[str, Any], rows: jax.sharding.Sharding) -> dict[str, jax.Array]:
+def place_rows(batch: Mapping[str, Any], rows: Sharding) -> dict[str, jax.Array]:
     """The global batch of which every process has its rows; what is on the devices stays there."""
     return {
         name: value

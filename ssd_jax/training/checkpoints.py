@@ -1,23 +1,36 @@
 """Checkpoints: a run's variables, optimizer state and all that is needed to use them again.
 
 The one module that knows orbax. A folder WORKDIR/checkpoints/STEP holds three items: `variables`
-(parameters and batch statistics), `opt_state`, and `meta`, JSON with the config and class names.
+(parameters and batch statistics), `opt_state`, and `meta`, JSON with the config, the class names
+and the mean AP; and a list of their files with checksums, see `ssd_jax.training.manifest`.
 """
 
+import contextlib
 import dataclasses
 import json
+import logging
+import math
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
 from ssd_jax import config as config_lib
+from ssd_jax import processes
+from ssd_jax.sharding import place
+from ssd_jax.training.manifest import NAME, find_damage, write_manifest
 from ssd_jax.training.state import TrainState
 
-FORMAT = 1
+logger = logging.getLogger(__name__)
+
+# 2: with a list of checksums, and the mean AP in `meta`. 1: without, both.
+FORMAT = 2
+READABLE = (1, 2)
 FOLDER = "checkpoints"
 
 
@@ -27,6 +40,7 @@ class Meta:
 
     config: ConfigDict
     class_names: tuple[str, ...]  # without background
+    mean_ap: float | None = None  # by `evaluate.best_metric`; None where none was computed
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -34,105 +48,137 @@ class Meta:
             "format": FORMAT,
             "config": json.loads(config_lib.to_json(self.config)),
             "class_names": list(self.class_names),
+            "mAP": self.mean_ap,
         }
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Meta":
         """The inverse of `to_dict`; a ValueError says why a checkpoint cannot be used."""
-        if fields.get("format") != FORMAT:
+        if fields.get("format") not in READABLE:
             raise ValueError(
                 f"the checkpoint has format {fields.get('format')}, this version of ssd_jax reads "
-                f"format {FORMAT}"
+                f"formats {' and '.join(map(str, READABLE))}"
             )
         return cls(
             config=config_lib.from_json(json.dumps(fields["config"])),
             class_names=tuple(fields["class_names"]),
+            mean_ap=fields.get("mAP"),
         )
 
 
 class Checkpoints:
     """The checkpoints of one run.
 
+    What is damaged or was not finished is stepped over, and a warning names it. Opened to write it
+    is also set aside, as STEP.damaged, so that the step can be saved anew.
+
     Args:
       workdir: the run's folder.
       keep: newest checkpoints to keep, besides the best; None opens the folder only to read.
+      keep_every: checkpoints of multiples of so many steps are kept for good; 0: no more of them.
 
     Raises:
       FileNotFoundError: opened to read, and there is no checkpoint.
     """
 
-    def __init__(self, workdir: Path, keep: int | None = None):
-        self.folder = workdir / FOLDER
-        if keep is None and not (self.folder.is_dir() and any(self.folder.iterdir())):
-            raise FileNotFoundError(
-                f"no checkpoint in {workdir}: give the folder that train.py wrote "
-                f"(the one that holds {FOLDER}/)"
-            )
+    def __init__(self, workdir: Path, keep: int | None = None, keep_every: int = 0):
+        self.folder = (workdir / FOLDER).resolve()
+        self._damage: dict[int, str | None] = {}
+        self._saving: int | None = None
+        if keep is None:
+            if not self.steps:
+                raise FileNotFoundError(
+                    f"no checkpoint in {workdir}: give the folder that train.py wrote "
+                    f"(the one that holds {FOLDER}/)"
+                )
+            return
+        processes.first_before_others(self._set_aside)
+        self._scores = self._read_scores()
         policies = ocp.checkpoint_managers
+        preserved: list[Any] = [policies.LatestN(keep), _Best(self._scores)]
+        if keep_every:
+            preserved.append(policies.EveryNSteps(keep_every))
         self._manager = ocp.CheckpointManager(
-            self.folder.resolve(),
+            self.folder,
             item_names=("variables", "opt_state", "meta"),
             options=ocp.CheckpointManagerOptions(
-                best_fn=_score,
-                preservation_policy=policies.AnyPreservationPolicy(
-                    [
-                        policies.LatestN(keep),
-                        policies.BestN(
-                            n=1, get_metric_fn=_score, keep_checkpoints_without_metrics=False
-                        ),
-                    ]
-                ),
-                cleanup_tmp_directories=keep is not None,
-                read_only=keep is None,
+                preservation_policy=policies.AnyPreservationPolicy(preserved),
+                cleanup_tmp_directories=True,
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
             ),
         )
-        if keep is None and not self.steps:
-            raise FileNotFoundError(f"no whole checkpoint in {self.folder}")
 
     @property
     def steps(self) -> list[int]:
-        """The steps that there are checkpoints of, in order."""
-        return sorted(self._manager.all_steps())
+        """The steps that there are checkpoints of, whole or not, in order."""
+        names = (path.name for path in self.folder.glob("*") if path.is_dir())
+        return sorted(int(name) for name in names if name.isdecimal())
 
     @property
     def latest(self) -> int | None:
-        """The newest step, None where there is none."""
-        return self._manager.latest_step()
+        """The newest step with a whole checkpoint, None where there is none."""
+        return next((step for step in reversed(self.steps) if self._is_whole(step)), None)
 
     @property
     def best(self) -> int | None:
-        """The step with the best mean AP by `evaluate.best_metric`; None if none was evaluated."""
-        return self._manager.best_step()
+        """Of the whole ones that of the best mean AP by `evaluate.best_metric`; None if none has.
+
+        Of equal ones the newest.
+        """
+        scores = self._read_scores()
+        ranked = sorted(scores, key=lambda step: (scores[step], step), reverse=True)
+        return next((step for step in ranked if self._is_whole(step)), None)
 
     def choose(self, step: int | None, best: bool) -> int:
         """The step asked for: that one, the best, or the newest.
 
         Raises:
-          ValueError: there is none such, or two were asked for.
+          ValueError: there is none such, it is damaged, or two were asked for.
+          FileNotFoundError: there is no whole checkpoint.
         """
         if best and step is not None:
             raise ValueError(f"both step {step} and the best checkpoint were asked for: take one")
+        if step is not None:
+            if step not in self.steps:
+                raise ValueError(
+                    f"no checkpoint of step {step} in {self.folder}; it has {self.steps}"
+                )
+            if damage := self._find_damage(step):
+                raise ValueError(f"{self.folder / str(step)} is damaged: {damage}")
+            return step
         if best and self.best is None:
             raise ValueError(f"no checkpoint in {self.folder} was evaluated, so none is the best")
-        chosen = self.best if best else step if step is not None else self.latest
-        if chosen not in self.steps:
-            raise ValueError(f"no checkpoint of step {step} in {self.folder}; it has {self.steps}")
+        chosen = self.best if best else self.latest
+        if chosen is None:
+            raise FileNotFoundError(
+                f"no whole checkpoint in {self.folder}: {self._find_damage(self.steps[-1])} "
+                f"of step {self.steps[-1]}"
+            )
         return chosen
 
     def save(self, state: TrainState, meta: Meta, mean_ap: float | None = None) -> None:
-        """Saves in the background, once a step; `mean_ap`, if it was evaluated, ranks it."""
+        """Saves in the background, once a step; `mean_ap`, if it was evaluated, ranks it.
+
+        Raises:
+          OSError: the save before this one failed.
+        """
         step = int(state.step)
-        if step in self._manager.all_steps():
+        self.wait()
+        if step in self.steps:
             return
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                variables=ocp.args.StandardSave(state.variables),
-                opt_state=ocp.args.StandardSave(state.opt_state),
-                meta=ocp.args.JsonSave(meta.to_dict()),
-            ),
-            metrics=None if mean_ap is None else {"mAP": mean_ap},
-        )
+        if mean_ap is not None:
+            self._scores[step] = mean_ap
+        self._saving = step
+        fields = dataclasses.replace(meta, mean_ap=mean_ap).to_dict()
+        with self._told():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    variables=ocp.args.StandardSave(state.variables),
+                    opt_state=ocp.args.StandardSave(state.remainder),
+                    meta=ocp.args.JsonSave(fields),
+                ),
+            )
 
     def save_variables(self, step: int, variables: Any, meta: Meta) -> None:
         """Saves what detection needs, without what training would go on with."""
@@ -146,57 +192,133 @@ class Checkpoints:
 
     def meta(self, step: int) -> Meta:
         """The config and class names that a step was saved with."""
-        restored = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
-        return Meta.from_dict(restored.meta)
+        return Meta.from_dict(self._fields(step))
 
     def restore_state(self, step: int, like: TrainState) -> TrainState:
         """The whole state of a step, placed and typed as `like` is."""
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                variables=ocp.args.StandardRestore(_abstract(like.variables)),
-                opt_state=ocp.args.StandardRestore(_abstract(like.opt_state)),
-            ),
-        )
-        return dataclasses.replace(
-            like,
-            step=jax.device_put(like.step * 0 + step, like.step.sharding),
-            opt_state=restored.opt_state,
-            **restored.variables,
-        )
+        opt_state = self._restore(step, "opt_state", like.remainder)
+        variables = self.restore_variables(step, like.variables)
+        placed = place(np.int32(step), like.step.sharding)
+        return like.restored(placed, variables, opt_state)
 
     def restore_variables(self, step: int, like: Any) -> Any:
         """Only what `model.apply` takes."""
-        args = ocp.args.Composite(variables=ocp.args.StandardRestore(_abstract(like)))
-        return self._manager.restore(step, args=args).variables
+        return self._restore(step, "variables", like)
 
     def wait(self) -> None:
-        """Returns when everything saved is on disk."""
-        self._manager.wait_until_finished()
+        """Returns when everything saved is on disk.
+
+        Raises:
+          OSError: a save failed, as on a full disk.
+        """
+        with self._told():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits, then lets go of the folder."""
-        self._manager.close()
+        with self._told():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Whatever goes wrong in saving, with what is left."""
+        try:
+            yield
+        except Exception as fault:
+            reason = " ".join(str(fault).split())
+            whole = [step for step in self.steps if step != self._saving and self._is_whole(step)]
+            raise OSError(
+                f"the checkpoint of step {self._saving} was not saved in {self.folder}, where "
+                f"{shutil.disk_usage(self.folder).free / 1e6:.0f} MB are free; whole are those of "
+                f"steps {whole}. {reason[:300]}"
+            ) from fault
+
+    def _seal(self) -> None:
+        """Lists the files of the checkpoint that is being saved; orbax gives it its name then."""
+        (unnamed,) = self.folder.glob(f"{self._saving}.orbax-checkpoint-tmp*")
+        write_manifest(unnamed)
+
+    def _restore(self, step: int, item: str, like: Any) -> Any:
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+            return reader.restore(
+                self.folder / str(step) / item, args=ocp.args.StandardRestore(_abstract(like))
+            )
+
+    def _fields(self, step: int) -> dict[str, Any]:
+        with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+            return reader.restore(self.folder / str(step) / "meta", args=ocp.args.JsonRestore())
+
+    def _read_scores(self) -> dict[int, float]:
+        scores = {step: self._score(step) for step in self.steps}
+        return {step: score for step, score in scores.items() if score is not None}
+
+    def _score(self, step: int) -> float | None:
+        """The mean AP of a checkpoint; None where it has none, or cannot be read."""
+        folder = self.folder / str(step)
+        try:
+            fields = json.loads((folder / "meta" / "metadata").read_text())
+            if fields["format"] == 1 and (folder / "metrics").exists():
+                fields = json.loads((folder / "metrics" / "metrics").read_text())
+            return fields.get("mAP")
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def _find_damage(self, step: int) -> str | None:
+        """What is wrong with a checkpoint, None if nothing; looked for once."""
+        if step not in self._damage:
+            folder = self.folder / str(step)
+            self._damage[step] = None if _is_format_1(folder) else find_damage(folder)
+        return self._damage[step]
+
+    def _is_whole(self, step: int) -> bool:
+        damage = self._find_damage(step)
+        if damage and processes.is_first():
+            logger.warning("%s is damaged, stepped over: %s", self.folder / str(step), damage)
+        return damage is None
+
+    def _set_aside(self) -> None:
+        """Takes away the names of damaged checkpoints that are newer than the newest whole one."""
+        if not processes.is_first():
+            return
+        latest = self.latest
+        for step in self.steps:
+            if latest is None or step > latest:
+                aside = self.folder / f"{step}.damaged"
+                shutil.rmtree(aside, ignore_errors=True)
+                (self.folder / str(step)).rename(aside)
+
+
+class _Best:
+    """Orbax's policy that keeps the checkpoint of the highest mean AP."""
+
+    def __init__(self, scores: dict[int, float]):
+        self._scores = scores
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Whether each is kept."""
+        scores = [self._scores.get(checkpoint.step, -math.inf) for checkpoint in checkpoints]
+        return [score == max(scores) > -math.inf for score in scores]
+
+
+def _is_format_1(folder: Path) -> bool:
+    """Whether an older version wrote a checkpoint, without a list of its files."""
+    meta = folder / "meta" / "metadata"
+    return not (folder / NAME).exists() and meta.exists() and b'"format": 1,' in meta.read_bytes()
 
 
 def latest_meta(workdir: Path) -> Meta | None:
-    """The config and class names of a run's newest checkpoint; None where there is none."""
+    """The config and class names of a run's newest whole checkpoint; None where there is none."""
     try:
         checkpoints = Checkpoints(workdir)
     except FileNotFoundError:
         return None
-    meta = checkpoints.meta(checkpoints.steps[-1])
-    checkpoints.close()
-    return meta
+    latest = checkpoints.latest
+    return None if latest is None else checkpoints.meta(latest)
 
 
 def remove(workdir: Path) -> None:
     """Deletes the checkpoints of a run, if there are any."""
     shutil.rmtree(workdir / FOLDER, ignore_errors=True)
-
-
-def _score(metrics: dict[str, float]) -> float:
-    return metrics["mAP"]
 
 
 def _abstract(tree: Any) -> Any:

@@ -17,11 +17,14 @@ from ssd_jax.recipe import build_model, build_predict
 from ssd_jax.sharding import make_mesh, place, shardings, state_shardings
 from ssd_jax.training import checkpoints as checkpoint_lib
 from ssd_jax.training.checkpoints import Checkpoints, Meta
+from ssd_jax.training.faults import Faults
 from ssd_jax.training.initial import Initial, load_initial
 from ssd_jax.training.inputs import load_batches, load_splits, look_over
 from ssd_jax.training.interruption import Interrupted, Interruption
-from ssd_jax.training.log import MetricLog
+from ssd_jax.training.log import open_log
 from ssd_jax.training.optimizer import build_optimizer
+from ssd_jax.training.pictures import build_draw
+from ssd_jax.training.profile import StepTrace
 from ssd_jax.training.progress import Progress
 from ssd_jax.training.state import init_state
 from ssd_jax.training.step import build_train_step, compile_train_step, to_device
@@ -43,6 +46,7 @@ def train(
     overwrite: bool = False,
     console: Console | None = None,
     devices: list[jax.Device] | None = None,
+    profile: int = 0,
 ) -> Evaluation | None:
     """Trains to `config.train.steps`, going on from the newest whole checkpoint of `workdir`.
 
@@ -55,6 +59,7 @@ def train(
       overwrite: start anew, deleting the checkpoints that are there.
       console: where progress goes; standard output if None.
       devices: to train on; all there are if None.
+      profile: steps to write a trace of, to WORKDIR/profile.
 
     Returns:
       The evaluation of the last step; None if a SIGTERM ended the run before, after a step that
@@ -97,7 +102,7 @@ def train(
     def adapt(fresh: Any) -> Any:
         return initial.adapt(fresh, class_names, model.priors, console) if initial else fresh
 
-    state = init_state(model, optimizer, config.seed, adapt)
+    state = init_state(model, optimizer, config.seed, adapt, average=config.ema.decay > 0)
     placement = state_shardings(mesh, state)
     state = place(state, placement)
     step_fn = compile_train_step(build_train_step(config, model, optimizer), mesh, placement)
@@ -111,21 +116,26 @@ def train(
     if overwrite:
         processes.first_before_others(lambda: checkpoint_lib.remove(workdir))
     with contextlib.ExitStack() as resources:
-        checkpoints = Checkpoints(workdir, keep=config.train.keep)
+        checkpoints = Checkpoints(workdir, config.train.keep, config.train.keep_every)
         resources.callback(checkpoints.close)
         start = checkpoints.latest or 0
         if old:
             state = checkpoints.restore_state(start, like=state)
             console.print(f"going on from step {start} of {config.train.steps} in {workdir}")
-        log = MetricLog(workdir if processes.is_first() else None, start)
+        log = open_log(config, workdir, start)
         resources.callback(log.close)
-        progress = Progress(config, start, log, console)
+        faults = Faults(config, train_data, workdir, console)
+        draw = build_draw(config, model, class_names) if processes.is_first() else None
+        progress = Progress(config, start, log, console, faults, draw)
+        resources.callback(progress.close)
+        trace = resources.enter_context(StepTrace(workdir, start, profile, console))
         interruption = resources.enter_context(Interruption())
         evaluation = None
 
-        for batch in load_batches(config, train_data, start, rows, console):
+        for batch in progress.batches(load_batches(config, train_data, start, rows, console)):
             state, metrics = step_fn(state, to_device(batch, rows))
-            step = progress.stepped(metrics)
+            step = progress.stepped(state, metrics)
+            trace.stepped(step, metrics)
 
             stopping = interruption.asked()
             due = step % config.train.eval_every == 0 or step == config.train.steps

@@ -1,9 +1,17 @@
+import errno
+import json
+import shutil
+import subprocess
+
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
+from ssd_jax import config as config_lib
 from ssd_jax.recipe import build_model
-from ssd_jax.training.checkpoints import Checkpoints, Meta
+from ssd_jax.training import checkpoints as checkpoint_lib
+from ssd_jax.training.checkpoints import Checkpoints, Meta, latest_meta
 from ssd_jax.training.optimizer import build_optimizer
 from ssd_jax.training.state import init_state
 from tests.small import small_config
@@ -24,8 +32,9 @@ def state(config):
 
 
 def at(state, step):
-    """The state as it might be after `step` steps: every number is another."""
-    return jax.tree.map(lambda x: x + step if x.dtype == np.float32 else x * 0 + step, state)
+    """The state as it might be after `step` steps: every number that is saved is another."""
+    later = jax.tree.map(lambda x: x + step if x.dtype == np.float32 else x * 0 + step, state)
+    return later.replace(skipped=later.skipped * 0)
 
 
 def assert_same(ours, theirs):
@@ -93,5 +102,178 @@ def test_none_evaluated_means_none_best(tmp_path, config, state):
 def test_a_format_of_another_version_is_refused(config):
     fields = Meta(config, CLASSES).to_dict()
     assert Meta.from_dict(fields).class_names == CLASSES
-    with pytest.raises(ValueError, match="format 99, this version of ssd_jax reads format 1"):
+    with pytest.raises(
+        ValueError, match="format 99, this version of ssd_jax reads formats 1 and 2"
+    ):
         Meta.from_dict({**fields, "format": 99})
+
+
+def test_every_kth_is_kept(tmp_path, config, state):
+    checkpoints = Checkpoints(tmp_path, keep=1, keep_every=4)
+    for step in (2, 4, 6, 8, 9):
+        checkpoints.save(at(state, step), Meta(config, CLASSES))
+    checkpoints.close()
+    assert Checkpoints(tmp_path).steps == [4, 8, 9]
+
+
+@pytest.fixture(scope="module")
+def two_steps(tmp_path_factory):
+    """A run's folder with the checkpoints of steps 1 and 2, and the state of step 1."""
+    folder = tmp_path_factory.mktemp("two")
+    config = small_config("")
+    with jax.numpy_dtype_promotion("standard"):
+        state = init_state(build_model(config, CLASSES), build_optimizer(config), seed=3)
+        save(folder, config, [at(state, 1), at(state, 2)], scores=[0.2, 0.3])
+    return folder, at(state, 1)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def remove(path):
+    path.unlink()
+
+
+ITEM_FILES = (
+    *("_METADATA", "_sharding", "array_metadatas/process_0", "commit_success.txt"),
+    *("d/*", "manifest.ocdbt", "ocdbt.process_0/d/*", "ocdbt.process_0/manifest.ocdbt"),
+)
+KINDS = [
+    *("meta/metadata", "manifest.sha256"),
+    *(f"{item}/{name}" for item in ("variables", "opt_state") for name in ITEM_FILES),
+]
+
+
+def test_the_kinds_are_all_that_there_are(two_steps):
+    step = two_steps[0] / "checkpoints" / "2"
+    files = {path for path in step.rglob("*") if path.is_file()}
+    assert files == {path for kind in [*KINDS, "*", "meta/*"] for path in step.glob(kind)} & files
+    # Those at the top are never read, so they may be damaged as they like: see the next test.
+    assert {path.name for path in step.glob("*") if path.is_file()} == {
+        *("_CHECKPOINT_METADATA", "commit_success.txt", "manifest.sha256")
+    }
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, flip, remove])
+def test_what_is_at_the_top_is_not_needed(two_steps, tmp_path, config, state, damage):
+    shutil.copytree(two_steps[0], tmp_path, dirs_exist_ok=True)
+    for name in ("_CHECKPOINT_METADATA", "commit_success.txt"):
+        damage(tmp_path / "checkpoints" / "2" / name)
+    save(tmp_path, config, [at(state, 3)], keep=3)
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.steps == [1, 2, 3]
+    assert_same(checkpoints.restore_state(2, like=state), at(state, 2))
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, flip, remove])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_checkpoint_is_named_and_stepped_over(
+    two_steps, tmp_path, caplog, state, kind, damage
+):
+    shutil.copytree(two_steps[0], tmp_path, dirs_exist_ok=True)
+    path = max((tmp_path / "checkpoints" / "2").glob(kind), key=lambda path: path.stat().st_size)
+    damage(path)
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.choose(None, best=False) == 1
+    assert checkpoints.choose(None, best=True) == 1
+    (message, *_) = caplog.messages
+    assert str(path.parent.relative_to(tmp_path)).startswith("checkpoints/2")
+    assert "checkpoints/2 is damaged, stepped over: " in message
+    with pytest.raises(ValueError, match="checkpoints/2 is damaged: "):
+        checkpoints.choose(2, best=False)
+    if path.name != "manifest.sha256":
+        assert str(path.relative_to(tmp_path / "checkpoints" / "2")) in message
+
+
+def test_training_sets_a_damaged_one_aside_and_saves_the_step_anew(
+    two_steps, tmp_path, config, state
+):
+    shutil.copytree(two_steps[0], tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "checkpoints"
+    flip(folder / "2" / "meta" / "metadata")
+    shutil.copytree(folder / "1" / "variables", folder / "3.orbax-checkpoint-tmp" / "variables")
+    assert latest_meta(tmp_path).class_names == CLASSES
+    writer = Checkpoints(tmp_path, keep=2)
+    assert (writer.steps, writer.latest) == ([1], 1)
+    assert_same(writer.restore_state(1, like=state), two_steps[1])
+    writer.save(at(state, 2), Meta(config, CLASSES))
+    writer.close()
+    assert Checkpoints(tmp_path).choose(None, best=False) == 2
+    assert sorted(path.name for path in folder.iterdir()) == ["1", "2", "2.damaged"]
+
+
+def test_none_whole_is_told(two_steps, tmp_path):
+    shutil.copytree(two_steps[0], tmp_path, dirs_exist_ok=True)
+    for step in (1, 2):
+        remove(tmp_path / "checkpoints" / str(step) / "manifest.sha256")
+    with pytest.raises(FileNotFoundError, match=r"no whole checkpoint .*manifest\.sha256"):
+        Checkpoints(tmp_path).choose(None, best=False)
+    assert latest_meta(tmp_path) is None
+
+
+def test_the_list_is_sha256sums_own(two_steps):
+    step = two_steps[0] / "checkpoints" / "1"
+    done = subprocess.run(
+        ["sha256sum", "--strict", "-c", "manifest.sha256"],
+        cwd=step,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(done.stdout.splitlines()) == sum(path.is_file() for path in step.glob("*/**/*"))
+
+
+def test_a_checkpoint_of_format_1_is_read(tmp_path, config, state):
+    """As the first version of the package wrote them: orbax's metrics, and no list."""
+    saved = at(state, 5)
+    meta = {
+        "format": 1,
+        "config": json.loads(config_lib.to_json(config)),
+        "class_names": list(CLASSES),
+    }
+    del meta["config"]["mesh"]
+    with ocp.CheckpointManager(
+        tmp_path / "checkpoints",
+        item_names=("variables", "opt_state", "meta"),
+        options=ocp.CheckpointManagerOptions(best_fn=lambda metrics: metrics["mAP"]),
+    ) as manager:
+        manager.save(
+            5,
+            args=ocp.args.Composite(
+                variables=ocp.args.StandardSave(saved.variables),
+                opt_state=ocp.args.StandardSave(saved.opt_state),
+                meta=ocp.args.JsonSave(meta),
+            ),
+            metrics={"mAP": 0.5},
+        )
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.choose(None, best=False) == checkpoints.choose(None, best=True) == 5
+    assert checkpoints.meta(5).config.to_dict() == config.to_dict()
+    assert_same(checkpoints.restore_state(5, like=state), saved)
+    save(tmp_path, config, [at(state, step) for step in (6, 7)], keep=1)
+    assert Checkpoints(tmp_path).steps == [5, 7]  # the best one stays
+
+
+def test_a_save_that_fails_is_told_and_leaves_the_older_whole(tmp_path, config, state, monkeypatch):
+    save(tmp_path, config, [at(state, 1)], keep=1)
+
+    def full(folder):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_lib, "write_manifest", full)
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(at(state, 2), Meta(config, CLASSES))
+    with pytest.raises(OSError, match=r"step 2 was not saved .* steps \[1\]\. .*No space left"):
+        checkpoints.wait()
+    assert Checkpoints(tmp_path).choose(None, best=False) == 1

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -26,6 +27,13 @@ def test_the_papers_rates_on_voc(step, rate):
 @pytest.mark.parametrize(("step", "rate"), [(0, 0.5), (30, 0.5 * 0.75), (45, 0.25), (90, 0.0)])
 def test_cosine_falls_to_nothing(step, rate):
     config = config_with(rate=0.5, schedule="cosine", warmup_steps=0)
+    config.train.steps = 90
+    np.testing.assert_allclose(learning_rate(config)(step), rate, atol=1e-7)
+
+
+@pytest.mark.parametrize(("step", "rate"), [(0, 0.5), (30, 0.5 * 4 / 9), (90, 0.0)])
+def test_polynomial_is_a_power_of_what_is_left(step, rate):
+    config = config_with(rate=0.5, schedule="polynomial", power=2.0, warmup_steps=0)
     config.train.steps = 90
     np.testing.assert_allclose(learning_rate(config)(step), rate, atol=1e-7)
 
@@ -109,3 +117,53 @@ def test_muon_turns_every_direction_of_a_kernel_alike():
     np.testing.assert_allclose(turned - np.diag(np.diag(turned)), 0, atol=1e-4)
     # Adam's first step has the size of its rate.
     np.testing.assert_allclose(updates["conv"]["bias"], [-0.05, 0.05], rtol=1e-5)
+
+
+def plain_sgd(**fields):
+    """Updates are -rate times the gradients, all ones, and the decay."""
+    return config_with(
+        rate=0.1, momentum=0.0, weight_decay=0.0, bias_rate=1.0, warmup_steps=0, boundaries=(),
+        **fields,
+    )  # fmt: skip
+
+
+def updates_of(config, gradients):
+    optimizer = build_optimizer(config)
+    return optimizer.update(gradients, optimizer.init(params()), params())[0]
+
+
+def test_the_first_rate_that_fits_counts_and_frozen_stands_even_against_decay():
+    config = plain_sgd(rates=(("conv/b*", 3.0), ("conv/*", 0.5)), frozen=("l2norm/*",))
+    config.optimizer.weight_decay = 0.1
+    updates = updates_of(config, jax.tree.map(jnp.ones_like, params()))
+    np.testing.assert_allclose(
+        updates["conv"]["kernel"], [-0.05 * (1 + 0.1), -0.05 * (1 - 0.2)], rtol=1e-6
+    )
+    np.testing.assert_allclose(updates["conv"]["bias"], [-0.3], rtol=1e-6)
+    np.testing.assert_array_equal(updates["l2norm"]["scale"], [0.0])
+
+
+def test_long_gradients_are_clipped_all_together_and_short_ones_not():
+    ones = jax.tree.map(jnp.ones_like, params())  # four numbers: a length of 2
+    clipped = updates_of(plain_sgd(clip_norm=0.5), ones)
+    jax.tree.map(lambda x: np.testing.assert_allclose(x, -0.1 / 4, rtol=1e-6), clipped)
+    kept = updates_of(plain_sgd(clip_norm=2.5), ones)
+    jax.tree.map(lambda x: np.testing.assert_allclose(x, -0.1, rtol=1e-6), kept)
+
+
+def test_a_run_can_go_on_with_other_clipping_freezing_and_rates():
+    plain = build_optimizer(plain_sgd()).init(params())
+    other = build_optimizer(
+        plain_sgd(clip_norm=1.0, frozen=("conv/*",), rates=(("l2norm/*", 0.5),))
+    ).init(params())
+    assert jax.tree.structure(plain) == jax.tree.structure(other)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("frozen", ("backbon/*",)), ("rates", (("backbon/*", 2.0),))]
+)
+def test_a_pattern_that_fits_nothing_is_named(field, value):
+    with pytest.raises(
+        ValueError, match=rf"config\.optimizer\.{field} .*'backbon/\*'.* conv/bias, conv/kernel"
+    ):
+        build_optimizer(plain_sgd(**{field: value})).init(params())

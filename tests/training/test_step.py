@@ -1,14 +1,19 @@
+import dataclasses
+import functools
+import itertools
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssd_jax.recipe import build_model
-from ssd_jax.sharding import make_mesh, shardings
+from ssd_jax.recipe import build_model, build_predict
+from ssd_jax.sharding import make_mesh, place, place_rows, shardings, state_shardings
+from ssd_jax.training.objective import row_keys
 from ssd_jax.training.optimizer import build_optimizer
-from ssd_jax.training.state import TrainState, init_state
-from ssd_jax.training.step import build_train_step, compile_train_step, row_keys
+from ssd_jax.training.state import init_state
+from ssd_jax.training.step import build_train_step, compile_train_step
 from tests.small import small_config
 
 CLASSES = ("cat", "dog")
@@ -35,10 +40,8 @@ def five_steps(config, devices, dtype=jnp.float32):
     mesh = make_mesh(devices)
     replicated, rows = shardings(mesh)
     step = compile_train_step(build_train_step(config, model, optimizer), mesh)
-    variables = jax.tree.map(lambda x: x.astype(dtype), init_variables(config, model))
-    state = TrainState(
-        step=jnp.int32(0), **variables, opt_state=optimizer.init(variables["params"])
-    )
+    state = init_state(model, optimizer, config.seed, average=config.ema.decay > 0)
+    state = jax.tree.map(lambda x: x.astype(dtype) if x.dtype == np.float32 else x, state)
     state = jax.device_put(state, replicated)
     before = jax.device_get(state.params)
     losses = []
@@ -48,11 +51,6 @@ def five_steps(config, devices, dtype=jnp.float32):
     assert len(state.step.devices()) == len(devices)
     assert int(state.step) == 5
     return before, jax.device_get(state.params), losses
-
-
-def init_variables(config, model):
-    state = init_state(model, build_optimizer(config), config.seed)
-    return {"params": state.params, "batch_stats": state.batch_stats}
 
 
 def small_sgd(*, batch_norm: bool, rate: float):
@@ -111,3 +109,209 @@ def test_a_batch_without_any_object_is_finite():
     )
     assert float(metrics["loss"]) == 0
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state.params))
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole():
+    """The parts have different numbers of positives, one of them an image without any."""
+    rounding = np.finfo(np.float32).eps
+    config = small_sgd(batch_norm=False, rate=1e-4)
+    with jax.enable_x64(True):
+        before, whole, whole_losses = five_steps(config, jax.devices()[:1], jnp.float64)
+        config.train.accumulate = 4
+        _, parts, parts_losses = five_steps(config, jax.devices()[:2], jnp.float64)
+    np.testing.assert_allclose(parts_losses, whole_losses, rtol=rounding)
+    moves = jax.tree.map(lambda start, end: np.max(np.abs(end - start)), before, whole)
+    largest_move = max(jax.tree.leaves(moves))
+    assert largest_move > 1e-4
+    chex.assert_trees_all_close(parts, whole, rtol=0, atol=rounding * largest_move)
+
+
+def test_a_batch_that_has_no_such_parts_is_refused():
+    config = small_config("")
+    config.train.accumulate = 3
+    with pytest.raises(ValueError, match=r"train\.accumulate is 3, .*batch_size of 8"):
+        build_train_step(config, build_model(config, CLASSES), build_optimizer(config))
+
+
+def numbers(state):
+    return (state.learning, state.opt_state, state.average)
+
+
+def with_infinity(params):
+    kernel = params["heads"]["conf_0"]["kernel"]
+    heads = {**params["heads"], "conf_0": {**params["heads"]["conf_0"], "kernel": kernel + np.inf}}
+    return {**params, "heads": heads}
+
+
+@pytest.fixture(scope="module")
+def with_faults():
+    """The states of six steps, the second and fourth with an infinite weight; one is allowed."""
+    config = small_config("")
+    config.train.not_finite, config.train.max_skipped = "skip", 1
+    config.ema.decay = 0.15
+    config.optimizer.warmup_steps = 0
+    with jax.numpy_dtype_promotion("standard"):
+        model, optimizer = build_model(config, CLASSES), build_optimizer(config)
+        step = jax.jit(build_train_step(config, model, optimizer))
+        states, all_metrics = [init_state(model, optimizer, 0, average=True)], []
+        for index in range(6):
+            before = states[-1]
+            if index in (1, 3):
+                before = before.replace(params=with_infinity(before.params))
+            after, metrics = jax.device_get(step(before, random_batch(index, rows=4)))
+            if index in (1, 3):
+                chex.assert_trees_all_equal(numbers(after), numbers(before))
+                after = after.replace(params=states[-1].params)
+            states.append(after)
+            all_metrics.append(metrics)
+    return states, all_metrics
+
+
+def test_a_step_that_is_not_finite_changes_nothing_but_the_count(with_faults):
+    states, metrics = with_faults
+    assert not np.isfinite(metrics[1]["loss"])
+    chex.assert_trees_all_equal(numbers(states[2]), numbers(states[1]))
+    assert [int(state.skipped) for state in states] == [0, 0, 1, 1, 2, 2, 2]
+    assert int(states[2].step) == 2
+
+
+def test_training_goes_on_after_it_until_there_are_too_many(with_faults):
+    states, metrics = with_faults
+    assert np.isfinite(metrics[2]["loss"])
+    moved = jax.tree.map(lambda a, b: np.any(a != b), states[3].params, states[2].params)
+    assert any(jax.tree.leaves(moved))
+    # The state stays as it was before the fourth step, for who looks later.
+    for later in states[4:]:
+        chex.assert_trees_all_equal(numbers(later), numbers(states[3]))
+        assert int(later.step) == 3
+
+
+def test_the_average_follows_its_formula_and_is_what_detects(with_faults):
+    states, _ = with_faults
+    average = states[0].learning
+    for before, after in itertools.pairwise(states[:4]):
+        if after.skipped > before.skipped:
+            continue
+        decay = np.float32(min(0.15, (1 + before.step) / (10 + before.step)))
+        average = jax.tree.map(
+            lambda kept, new, decay=decay: decay * kept + (1 - decay) * new,
+            average,
+            after.learning,
+        )
+        chex.assert_trees_all_close(after.average, average, rtol=1e-5, atol=1e-6)
+        assert after.variables is after.average
+
+
+def test_figures_of_a_step(with_faults):
+    states, metrics = with_faults
+    first = metrics[0]
+    np.testing.assert_allclose(first["loss"], first["loc"] + first["conf"], rtol=1e-6)
+    assert 0 < first["positives"]
+    assert 0 < first["negatives"] <= 3 * first["positives"]
+    squares = [np.sum(np.square(leaf)) for leaf in jax.tree.leaves(states[1].params)]
+    np.testing.assert_allclose(first["parameter_norm"], np.sqrt(sum(squares)), rtol=1e-5)
+
+
+def test_what_is_frozen_stays_and_the_rest_moves():
+    config = small_config("")
+    config.optimizer.weight_decay = 0.1
+    config.optimizer.frozen = ("backbone/conv1_*", "*/bn/*")
+    config.optimizer.frozen_statistics = ("backbone/*",)
+    model, optimizer = build_model(config, CLASSES), build_optimizer(config)
+    before = init_state(model, optimizer, 0)
+    after, _ = jax.jit(build_train_step(config, model, optimizer))(before, random_batch(0, rows=4))
+    for path, old in jax.tree_util.tree_leaves_with_path(before.learning):
+        kind, *modules = (entry.key for entry in path)
+        new = functools.reduce(lambda tree, entry: tree[entry.key], path, after.learning)
+        if kind == "batch_stats":
+            stays = modules[0] == "backbone"
+        else:
+            stays = modules[1].startswith("conv1_") or "bn" in modules
+        assert np.array_equal(old, new) == stays, (kind, modules)
+
+
+def test_statistics_that_fit_no_pattern_are_named():
+    config = small_config("")
+    config.optimizer.frozen_statistics = ("heads/*",)
+    model, optimizer = build_model(config, CLASSES), build_optimizer(config)
+    step = build_train_step(config, model, optimizer)
+    with pytest.raises(ValueError, match=r"optimizer\.frozen_statistics .*'heads/\*'.*backbone/"):
+        jax.eval_shape(step, init_state(model, optimizer, 0), random_batch(0, rows=4))
+
+
+def exponentials(jaxpr):
+    """The result types of all exponentials and logarithms, also inside of other operations."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in ("exp", "exp2", "log", "log1p", "logistic", "tanh"):
+            yield equation.outvars[0].aval.dtype
+        for value in jax.tree.leaves(
+            equation.params, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")
+        ):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from exponentials(inner)
+
+
+def test_bfloat16_is_for_the_network_only():
+    config = small_config("")
+    config.model.dtype = "bfloat16"
+    model, optimizer = build_model(config, CLASSES), build_optimizer(config)
+    state, batch = init_state(model, optimizer, 0), random_batch(0, rows=2)
+    step = build_train_step(config, model, optimizer)
+    in_training = jax.make_jaxpr(step)(state, batch)
+    in_detection = jax.make_jaxpr(build_predict(config, model))(
+        state.variables, batch["image"], batch["size"]
+    )
+    for jaxpr in (in_training, in_detection):
+        assert "bf16" in str(jaxpr)  # the network does compute in it
+        found = list(exponentials(jaxpr.jaxpr))
+        assert found
+        assert all(dtype == np.float32 for dtype in found)
+    after, metrics = jax.eval_shape(step, state, batch)
+    floats = [leaf for leaf in jax.tree.leaves((after, metrics)) if leaf.dtype.kind == "f"]
+    assert all(leaf.dtype == np.float32 for leaf in floats)
+    assert jax.tree.map(lambda x: x.dtype, after) == jax.tree.map(lambda x: x.dtype, state)
+
+
+@pytest.fixture(scope="module")
+def losses_of_one():
+    with jax.numpy_dtype_promotion("standard"), jax.enable_x64(True):
+        return twenty_losses(devices=1, fsdp=1)
+
+
+def twenty_losses(devices: int, fsdp: int) -> list[float]:
+    """Of 20 steps in double precision, as in the test of five steps, and for the same reason."""
+    config = small_sgd(batch_norm=True, rate=1e-3)
+    config.model.size, config.model.width = 64, 1 / 32
+    model = build_model(config, CLASSES).clone(dtype=jnp.float64)
+    optimizer = build_optimizer(config)
+    mesh = make_mesh(jax.devices()[:devices], fsdp)
+    variables = jax.tree.map(lambda x: x.astype(jnp.float64), init_variables(config, model))
+    state = dataclasses.replace(
+        init_state(model, optimizer, config.seed),
+        **variables,
+        opt_state=optimizer.init(variables["params"]),
+    )
+    placement = state_shardings(mesh, state)
+    state = place(state, placement)
+    step = compile_train_step(build_train_step(config, model, optimizer), mesh, placement)
+    losses = []
+    for index in range(20):
+        state, metrics = step(state, place_rows(random_batch(index), shardings(mesh)[1]))
+        losses.append(float(metrics["loss"]))
+    kernel = state.params["backbone"]["conv4_1"]["conv"]["kernel"]
+    assert kernel.addressable_shards[0].data.size * fsdp == kernel.size
+    assert len(kernel.sharding.device_set) == devices
+    return losses
+
+
+@pytest.mark.parametrize(
+    ("devices", "fsdp"), [(2, 1), (4, 1), (8, 1), (2, 2), (8, 2), (8, 4), (8, 8)]
+)
+def test_twenty_losses_are_the_same_however_the_devices_share_the_work(
+    losses_of_one, devices, fsdp
+):
+    with jax.enable_x64(True):
+        losses = twenty_losses(devices, fsdp)
+    assert losses[-1] < 0.9 * losses[0]
+    np.testing.assert_allclose(losses, losses_of_one, rtol=np.finfo(np.float32).eps)

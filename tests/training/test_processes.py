@@ -1,0 +1,186 @@
+"""Two processes on this machine, joined by jax.distributed, against one with as many devices."""
+
+import collections
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from ssd_jax import processes
+from ssd_jax.detector import load_checkpoint
+from ssd_jax.training.loop import train
+from tests.small import small_config
+
+pytestmark = pytest.mark.usefixtures("loose_dtypes")
+
+ROOT = Path(__file__).parents[2]
+RECIPE = """
+from tests.small import small_config
+
+def get_config():
+    config = small_config({folder!r})
+    config.train.steps = {steps}
+    config.train.checkpoint_every = 4
+    config.train.log_every = 1
+    return config
+"""
+
+
+def config_of(folder: str, steps: int):
+    config = small_config(folder)
+    config.train.steps = steps
+    config.train.checkpoint_every = 4
+    config.train.log_every = 1
+    return config
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def start_two(*arguments: str, heartbeat: int = 300) -> list[subprocess.Popen]:
+    address = f"127.0.0.1:{free_port()}"
+    return [
+        subprocess.Popen(
+            [
+                *(sys.executable, *arguments, "--coordinator", address, "--num_processes=2"),
+                *(f"--process_id={process_id}", f"--heartbeat={heartbeat}"),
+            ],
+            cwd=ROOT,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for process_id in range(2)
+    ]
+
+
+def outputs(started: list[subprocess.Popen]) -> list[str]:
+    """What each printed, when both have ended well."""
+    both = [process.communicate(timeout=300) for process in started]
+    for process, (printed, told) in zip(started, both, strict=True):
+        assert process.returncode == 0, printed + told
+    return [printed for printed, _ in both]
+
+
+def training(folder: Path, shapes_folder: str, steps: int) -> list[str]:
+    recipe = folder / f"steps_{steps}.py"
+    folder.mkdir(exist_ok=True)
+    recipe.write_text(RECIPE.format(folder=shapes_folder, steps=steps))
+    return ["train.py", f"--config={recipe}", f"--workdir={folder / 'run'}"]
+
+
+def assert_same_parameters(ours: Path, theirs: Path) -> None:
+    (ours_there, _, step), (expected, _, last) = map(load_checkpoint, (ours, theirs))
+    assert step == last
+    for leaf, wanted in zip(jax.tree.leaves(ours_there), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(leaf, wanted)
+
+
+def losses(workdir: Path) -> list[float]:
+    lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+def mean_ap(workdir: Path) -> float:
+    return json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])["mAP"]
+
+
+def test_two_processes_train_and_evaluate_as_one(tmp_path, shapes_folder):
+    whole = tmp_path / "one"
+    subprocess.run(
+        [sys.executable, *training(whole, shapes_folder, 8)],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"},
+        capture_output=True,
+        check=True,
+    )
+    first, second = outputs(start_two(*training(tmp_path, shapes_folder, 8)))
+    assert "on 2 cpu" in first and "step 8/8" in first
+    assert "step" not in second
+    one, two = whole / "run", tmp_path / "run"
+    assert_same_parameters(two, one)
+    assert losses(two) == losses(one)
+    assert len(losses(two)) == 8
+    names = {"checkpoints", "detections.png", "metrics.jsonl", "tensorboard"}
+    assert {path.name for path in two.iterdir()} == names
+
+    out = tmp_path / "evaluated"
+    first, second = outputs(
+        start_two("evaluate.py", f"--ckpt={two}", f"--out={out}", "--metrics=voc")
+    )
+    assert f"mAP {mean_ap(one):.4f}" in first
+    assert "mAP" not in second
+    assert json.loads((out / "metrics.json").read_text())["mAP"] == mean_ap(one)
+    detections = json.loads((out / "detections.json").read_text())
+    by_image = collections.Counter(found["image_id"] for found in detections)
+    assert by_image == dict.fromkeys(range(32), 200)  # each image once, all its slots taken
+
+
+def wait_for_step(folder: Path, step: int) -> None:
+    lines = folder / "run" / "metrics.jsonl"
+    for _ in range(6000):
+        if lines.exists() and f'"step": {step},' in lines.read_text():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"no step {step} in {lines}")
+
+
+def test_sigterm_to_one_stops_both_and_one_goes_on(tmp_path, shapes_folder):
+    started = start_two(*training(tmp_path, shapes_folder, 3000))
+    wait_for_step(tmp_path, 3)
+    started[1].send_signal(signal.SIGTERM)
+    first, _ = outputs(started)
+    _, _, step = load_checkpoint(tmp_path / "run")
+    assert 3 < step < 3000
+    assert f"stopped by SIGTERM of a process: step {step} of 3000 is saved" in " ".join(
+        first.split()
+    )
+    console = Console(file=io.StringIO(), width=200)
+    train(
+        config_of(shapes_folder, step + 1),
+        tmp_path / "run",
+        console=console,
+        devices=jax.devices()[:2],
+    )
+    assert f"going on from step {step} of {step + 1}" in console.file.getvalue()
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_when_one_dies_the_other_ends_and_says_which(tmp_path, shapes_folder, killed):
+    started = start_two(*training(tmp_path, shapes_folder, 3000), heartbeat=10)
+    wait_for_step(tmp_path, 2)
+    started[killed].kill()
+    died = time.monotonic()
+    _, told = started[1 - killed].communicate(timeout=60)
+    assert time.monotonic() - died < 60
+    assert started[1 - killed].returncode != 0
+    started[killed].communicate()
+    # The first process watches over the others; that it is gone itself they notice at once.
+    wanted = "unhealthy (stopped sending heartbeats):\n1\n" if killed else "leader task was"
+    assert wanted in told
+
+
+def test_a_program_by_itself_is_one_process(monkeypatch):
+    assert processes.connect(None, None, None) is False
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert processes.connect(None, None, None) is False
+    assert processes.gather({"a": 1}) == [{"a": 1}]
+
+
+def test_what_the_cluster_does_not_say_is_asked_for():
+    with pytest.raises(ValueError, match=r"Number of processes .*Give --num_processes"):
+        processes.connect("127.0.0.1:1", None, 0)

@@ -1,0 +1,144 @@
+"""What is written while a run goes on: figures, pictures, traces, times."""
+
+import gzip
+import io
+import json
+import struct
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+from tensorboardX.proto import event_pb2
+
+from ssd_jax.compilation import CompileTimer
+from ssd_jax.recipe import build_model
+from ssd_jax.training.log import MetricLog, open_log
+from ssd_jax.training.pictures import build_draw
+from ssd_jax.training.profile import StepTrace
+from tests.small import small_config
+from tests.training.test_step import random_batch
+
+CLASSES = ("cat", "dog")
+
+
+def board_events(workdir):
+    """All values in TensorBoard's files, which are records of length, checksum, data, checksum."""
+    for path in workdir.glob("tensorboard/*"):
+        content = path.read_bytes()
+        while content:
+            (length,) = struct.unpack_from("<Q", content)
+            yield from event_pb2.Event.FromString(content[12 : 12 + length]).summary.value
+            content = content[16 + length :]
+
+
+def test_what_is_not_finite_is_null_and_no_point(tmp_path):
+    log = MetricLog(tmp_path, 0)
+    log.write(1, {"loss": float("nan"), "rate": 0.5})
+    log.picture(1, "training", np.full((4, 6, 3), 200, np.uint8))
+    log.close()
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"step": 1, "loss": None, "rate": 0.5}
+    values = {value.tag: value for value in board_events(tmp_path)}
+    assert values.keys() == {"rate", "training"}
+    assert values["rate"].simple_value == 0.5
+    assert (values["training"].image.height, values["training"].image.width) == (4, 6)
+
+
+class FakeRun:
+    def __init__(self, identity):
+        self.id, self.logged, self.finished = identity, [], False
+
+    def log(self, values, step):
+        self.logged.append((step, values))
+
+    def finish(self):
+        self.finished = True
+
+
+def test_weights_and_biases_gets_the_same_and_goes_on_with_its_run(tmp_path, monkeypatch):
+    runs = []
+
+    def init(**options):
+        runs.append((options, FakeRun(options["id"] or "new")))
+        return runs[-1][1]
+
+    fake = types.SimpleNamespace(init=init, Image=lambda image: ("image", image.shape))
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    config = small_config("")
+    config.train.wandb = "cats"
+    log = open_log(config, tmp_path, 0)
+    log.write(1, {"loss": float("inf"), "rate": 0.5})
+    log.picture(1, "training", np.zeros((4, 6, 3), np.uint8))
+    log.close()
+    open_log(config, tmp_path, 1).close()
+    (first, run), (second, _) = runs
+    assert (first["project"], first["name"], first["id"]) == ("cats", tmp_path.name, None)
+    assert first["config"]["model"]["size"] == 96
+    assert run.logged == [(1, {"rate": 0.5}), (1, {"training": ("image", (4, 6, 3))})]
+    assert run.finished
+    assert (second["id"], second["resume"]) == ("new", "allow")
+
+
+def test_without_wandb_it_is_said_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    config = small_config("")
+    config.train.wandb = "cats"
+    with pytest.raises(ValueError, match=r"wandb is 'cats', .* pip install 'ssd_jax\[wandb\]'"):
+        open_log(config, tmp_path, 0)
+
+
+def test_training_pictures_have_their_objects_and_priors(loose_dtypes):
+    config = small_config("")
+    config.train.pictures = 3
+    config.augment.mirror_probability = 0.0
+    batch = random_batch(0)
+    batch["image"][:] = 0
+    batch["size"][:] = 160
+    batch["labels"][:] = 0
+    batch["labels"][0, 0], batch["boxes"][0, 0] = 1, (0.25, 0.25, 0.75, 0.75)
+    sheet = build_draw(config, build_model(config, CLASSES), CLASSES)(batch, 1)
+    assert sheet.shape == (300, 900, 3)
+    white = (sheet > 250).all(axis=-1)
+    assert white[:, :300].sum() > 300  # a prior's outline
+    assert not white[:, 300:].any()
+    inner = sheet[10:-10, 310:590]
+    assert inner.max() <= 6  # black, but for rounding
+
+
+def test_none_are_drawn_where_none_are_asked_for():
+    config = small_config("")
+    assert build_draw(config, build_model(config, CLASSES), CLASSES) is None
+
+
+def test_a_trace_has_the_steps_asked_for(tmp_path):
+    console = Console(file=io.StringIO(), width=400)
+    step = jax.jit(lambda x: jnp.sin(x) + 1)
+    with StepTrace(tmp_path, 10, 3, console) as trace:
+        x = jnp.zeros(8)
+        for done in range(11, 20):
+            x = step(x)
+            trace.stepped(done, {"x": x})
+    (path,) = tmp_path.glob("profile/plugins/profile/*/perfetto_trace.json.gz")
+    events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
+    steps = [event["args"]["step_num"] for event in events if event.get("name") == "train"]
+    assert sorted(map(int, steps)) == [13, 14, 15]
+    assert list(tmp_path.glob("profile/plugins/profile/*/*.xplane.pb"))
+    assert "a trace of 3 steps is in" in console.file.getvalue()
+
+
+def test_compiling_is_timed_and_nothing_else():
+    timer = CompileTimer()
+    try:
+        f = jax.jit(lambda x: x * 3 + 1)
+        f(jnp.zeros(5)).block_until_ready()
+        assert timer.since_last().seconds > 0
+        f(jnp.zeros(5)).block_until_ready()
+        assert timer.since_last().seconds == 0
+    finally:
+        timer.close()
+    jax.jit(lambda x: x * 5 + 1)(1.0)
+    assert timer.since_last().seconds == 0
