@@ -18,7 +18,7 @@ from ssd_jax.training.objective import BATCH_FIELDS, build_samples, row_keys
 from ssd_jax.visualize import contact_sheet, draw_boxes
 
 _COLUMNS = 4
-_CELL = 300  # pixels of a picture's side on the sheet
+_CELL = 320  # pixels of a picture's side on the sheet
 _MATCHED = (255, 255, 255)
 
 
@@ -68,9 +68,9 @@ def _draw_matches(
     class_names: Sequence[str],
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Both boxes of each prior, relative to the picture, and the object's class."""
-    height, width = picture.shape[:2]
-    scale = np.array([width, height, width, height], np.float32)
-    drawn = picture.copy()
+    # Enlarged first, so that lines stay thin on the pictures of a small network.
+    scale = np.float32(_CELL)
+    drawn = cv2.resize(picture, (_CELL, _CELL), interpolation=cv2.INTER_LINEAR)
     for corners in np.rint(priors * scale).astype(int).tolist():
         cv2.rectangle(drawn, corners[:2], corners[2:], _MATCHED)
     # The priors of one object give it alike but for rounding.

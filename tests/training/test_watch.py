@@ -101,11 +101,11 @@ def test_training_pictures_have_their_objects_and_priors(loose_dtypes):
     batch["labels"][:] = 0
     batch["labels"][0, 0], batch["boxes"][0, 0] = 1, (0.25, 0.25, 0.75, 0.75)
     sheet = build_draw(config, build_model(config, CLASSES), CLASSES)(batch, 1)
-    assert sheet.shape == (300, 900, 3)
+    assert sheet.shape == (320, 960, 3)
     white = (sheet > 250).all(axis=-1)
-    assert white[:, :300].sum() > 300  # a prior's outline
-    assert not white[:, 300:].any()
-    inner = sheet[10:-10, 310:590]
+    assert white[:, :320].sum() > 300  # a prior's outline
+    assert not white[:, 320:].any()
+    inner = sheet[10:-10, 330:630]
     assert inner.max() <= 6  # black, but for rounding
 
 
