@@ -12,9 +12,11 @@ from ssd_jax import config as config_lib
 from ssd_jax.evaluation import report
 from ssd_jax.evaluation.evaluator import Evaluation, compile_predict, evaluate
 from ssd_jax.recipe import build_model, build_predict
+from ssd_jax.schedules import with_schedule
 from ssd_jax.sharding import make_mesh, shardings
 from ssd_jax.training import checkpoints as checkpoint_lib
 from ssd_jax.training.checkpoints import Checkpoints, Meta
+from ssd_jax.training.fitted_priors import with_fitted_priors
 from ssd_jax.training.initial import Initial, load_initial
 from ssd_jax.training.inputs import load_batches, load_splits, look_over
 from ssd_jax.training.log import MetricLog
@@ -55,6 +57,7 @@ def train(
       FloatingPointError: the loss or a gradient is not finite any more.
     """
     console = console or Console(soft_wrap=True)
+    config = with_schedule(config)
     mesh = make_mesh(devices)
     replicated, rows = shardings(mesh)
     if config.train.batch_size % mesh.size:
@@ -74,6 +77,7 @@ def train(
     old = None if overwrite else checkpoint_lib.latest_meta(workdir)
     initial = None if old else load_initial(config)
     config = with_preprocessing(config, old, initial)
+    config = with_fitted_priors(config, train_data.source.objects, old, console)
     meta = Meta(config, class_names)
     if old:
         check_goes_on(old, meta, console)

@@ -95,8 +95,8 @@ def assert_same_training(config, *, steps: int, rows: int) -> None:
     ):
         assert ours.keys() == theirs.keys()
         for name, array in ours.items():
-            moved = np.linalg.norm(theirs[name] - start[name])
-            assert moved > 0, name
+            # Where nothing was learnt (no prior of a level among those trained on) both stay.
+            moved = max(np.linalg.norm(theirs[name] - start[name]), 1e-12)
             moves[name] = np.linalg.norm(array - theirs[name]) / moved
     worst = max(moves, key=moves.get)
     print(worst, moves[worst], np.median(list(moves.values())))
@@ -108,8 +108,8 @@ def test_five_steps_of_ssd300_are_pytorchs():
 
 
 def test_five_steps_with_batch_norm_are_pytorchs():
-    assert_same_training(original(voc300, width=0.25, batch_norm=True), steps=5, rows=3)
+    assert_same_training(original(voc300, width=0.125, batch_norm=True), steps=5, rows=3)
 
 
 def test_a_step_of_ssd512_is_pytorchs():
-    assert_same_training(original(voc512, width=1.0, batch_norm=False), steps=1, rows=1)
+    assert_same_training(original(voc512, width=0.25, batch_norm=False), steps=1, rows=1)
