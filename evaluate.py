@@ -15,7 +15,7 @@ import jax
 from absl import flags
 from rich.console import Console
 
-from ssd_jax import cli
+from ssd_jax import cli, compilation
 from ssd_jax.data import load_dataset
 from ssd_jax.detector import load_checkpoint
 from ssd_jax.evaluation import report
@@ -26,6 +26,7 @@ from ssd_jax.evaluation.speed import measure_speed
 from ssd_jax.recipe import build_model, build_predict, build_stages
 from ssd_jax.sharding import make_mesh, shardings
 
+CACHE = compilation.define_cache()
 CKPT = flags.DEFINE_string("ckpt", None, "The run's folder, as given to train.py.")
 STEP = flags.DEFINE_integer("step", None, "The checkpoint to evaluate [the newest].")
 BEST = flags.DEFINE_bool("best", False, "Evaluate the checkpoint of the highest mAP.")
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str]) -> None:
     if CKPT.value is None:
         raise ValueError("--ckpt is missing: give a run's folder, such as --ckpt runs/shapes")
     check_metrics(NAMES.value)
+    compilation.enable_cache(CACHE.value)
     workdir = Path(CKPT.value)
     variables, meta, step = load_checkpoint(workdir, step=STEP.value, best=BEST.value)
     for name, flag in FOLDERS.items():

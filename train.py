@@ -12,11 +12,13 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from ssd_jax import cli
+from ssd_jax import cli, compilation
 from ssd_jax.training.loop import train
 
 CONFIG = cli.define_config()
+CACHE = compilation.define_cache()
 WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder [runs/NAME of the config].")
+PROFILE = flags.DEFINE_integer("profile", 0, "Trace so many steps, to WORKDIR/profile.", 0)
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run in workdir and start anew.")
 
 
@@ -25,8 +27,10 @@ def main(arguments: Sequence[str]) -> None:
     if arguments:
         raise ValueError(f"unexpected {' '.join(arguments)}: options start with --")
     config = cli.required_config(CONFIG)
+    compilation.enable_cache(CACHE.value)
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    train(config, Path(WORKDIR.value or f"runs/{name}"), overwrite=OVERWRITE.value)
+    workdir = Path(WORKDIR.value or f"runs/{name}")
+    train(config, workdir, overwrite=OVERWRITE.value, profile=PROFILE.value)
 
 
 if __name__ == "__main__":

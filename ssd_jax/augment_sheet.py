@@ -10,7 +10,8 @@ from ssd_jax import cli
 from ssd_jax.augment import augment
 from ssd_jax.data import Policies, load_dataset, train_batches
 from ssd_jax.recipe import build_augmentation
-from ssd_jax.training.step import BATCH_FIELDS, row_keys, to_device
+from ssd_jax.training.objective import BATCH_FIELDS, row_keys
+from ssd_jax.training.step import to_device
 from ssd_jax.visualize import contact_sheet, draw_boxes, write_image
 
 CONFIG = cli.define_config()

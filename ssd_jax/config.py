@@ -103,16 +103,30 @@ def base() -> ConfigDict:
     config.optimizer.bias_rate = 2.0  # biases learn at this multiple of the rate
     config.optimizer.decay_biases = False  # True: weight decay on biases too
     config.optimizer.warmup_steps = 500  # linear, from 0; not in the original
-    config.optimizer.schedule = "step"  # 'step' or 'cosine' (to 0 at the last step)
+    config.optimizer.schedule = "step"  # 'step', 'cosine' or 'polynomial' (to 0 at the last step)
     config.optimizer.boundaries = (80_000, 100_000)  # 'step': the rate falls to a tenth at each
+    config.optimizer.power = 1.0  # 'polynomial': of the share of the steps that are left
+    config.optimizer.clip_norm = 0.0  # of all gradients together: longer are shortened; 0 is never
+    # Patterns of parameters' names such as 'backbone/conv1_1/conv/kernel'; `*` stands for anything.
+    config.optimizer.rates = ()  # pairs as ('backbone/*', 0.1): multiples of the rate; first counts
+    config.optimizer.frozen = ()  # such as 'backbone/conv1_*': neither learn nor decay
+    config.optimizer.frozen_statistics = ()  # batch norms that use and keep the statistics they had
 
     config.train = ConfigDict()
     config.train.batch_size = 32  # over all devices
+    config.train.accumulate = 1  # parts of a batch, one after the other: as much less memory
     config.train.steps = 120_000
     config.train.log_every = 50
     config.train.checkpoint_every = 2_000
     config.train.eval_every = 10_000
     config.train.keep = 3  # newest checkpoints kept, besides the best
+    config.train.not_finite = "stop"  # a step whose numbers are not finite: 'stop' or 'skip' it
+    config.train.max_skipped = 10  # 'skip': the step after so many stops the run
+    config.train.pictures = 8  # training images drawn for TensorBoard with each evaluation; 0: none
+    config.train.wandb = ""  # Weights & Biases: the project to log to; '' is none
+
+    config.ema = ConfigDict()  # the average of the weights over the steps, evaluated in their place
+    config.ema.decay = 0.0  # such as 0.9998; 0 is no average
 
     config.detect = ConfigDict()
     config.detect.score_threshold = 0.01

@@ -1,5 +1,6 @@
 """The MultiBox loss: smooth L1 on offsets, cross-entropy on classes, hard negative mining."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -51,15 +52,35 @@ def hard_negative_mask(
     return harder | (ties & (jnp.cumsum(ties) <= count - jnp.sum(harder)))
 
 
-def _multibox_sums(
+class MultiboxTerms(NamedTuple):
+    """What each prior adds to the two sums of SSD's objective.
+
+    Attributes:
+        loc: smooth L1 of each offset of the positives, 0 of all else.
+        conf: cross-entropy of the positives and the mined negatives, 0 of all else.
+        negatives: the priors that were mined.
+    """
+
+    loc: Float[Array, "*B P 4"]
+    conf: Float[Array, "*B P"]
+    negatives: Bool[Array, "*B P"]
+
+    def loss(self, normalizer: Int[Array, ""]) -> MultiboxLoss:
+        """The sums over all priors, divided by a number of positives."""
+        divisor = normalizer.astype(self.conf.dtype)
+        return MultiboxLoss(jnp.sum(self.loc) / divisor, jnp.sum(self.conf) / divisor)
+
+
+def _image_terms(
     loc: Float[Array, "P 4"],
     conf: Float[Array, "P C"],
     loc_targets: Float[Array, "P 4"],
     label_targets: Int[Array, "P"],
+    *,
     neg_pos_ratio: float,
     min_negatives: int,
-) -> tuple[Float[Array, ""], Float[Array, ""], Int[Array, ""]]:
-    """Sums of the two terms over one image, and its number of positives."""
+) -> MultiboxTerms:
+    """The terms of one image."""
     positives = label_targets > 0
     num_positives = jnp.sum(positives)
 
@@ -73,9 +94,36 @@ def _multibox_sums(
     # A selection by comparison and not by index: its gradient is no scatter.
     is_target = jnp.maximum(label_targets, 0)[:, None] == jnp.arange(conf.shape[1])[None, :]
     cross_entropy = log_sum - jnp.sum(jnp.where(is_target, conf, 0), axis=-1)
-    conf_sum = jnp.sum(jnp.where(positives | negatives, cross_entropy, 0))
     differences = jnp.where(positives[:, None], loc - loc_targets, 0)
-    return jnp.sum(smooth_l1(differences)), conf_sum, num_positives
+    return MultiboxTerms(
+        loc=smooth_l1(differences),
+        conf=jnp.where(positives | negatives, cross_entropy, 0),
+        negatives=negatives,
+    )
+
+
+def multibox_terms(
+    loc: Float[Array, "B P 4"],
+    conf: Float[Array, "B P C"],
+    loc_targets: Float[Array, "B P 4"],
+    label_targets: Int[Array, "B P"],
+    *,
+    neg_pos_ratio: float = 3.0,
+    min_negatives: int = 0,
+) -> MultiboxTerms:
+    """The terms that `multibox_loss` sums, at least in float32; arguments as there."""
+    dtype = np.promote_types(np.promote_types(loc.dtype, conf.dtype), np.float32)
+    image_terms = functools.partial(
+        _image_terms, neg_pos_ratio=neg_pos_ratio, min_negatives=min_negatives
+    )
+    return jax.vmap(image_terms)(
+        loc.astype(dtype), conf.astype(dtype), loc_targets.astype(dtype), label_targets
+    )
+
+
+def loss_normalizer(label_targets: Int[Array, "B P"]) -> Int[Array, ""]:
+    """What a batch's sums are divided by: its positives, or 1 where there is none."""
+    return jnp.maximum(jnp.sum(label_targets > 0), 1)
 
 
 def multibox_loss(
@@ -104,15 +152,12 @@ def multibox_loss(
     Returns:
         The two terms, each a sum over the batch divided by max(1, positives of the batch).
     """
-    dtype = np.promote_types(np.promote_types(loc.dtype, conf.dtype), np.float32)
-
-    def image_sums(
-        loc: Array, conf: Array, loc_targets: Array, label_targets: Array
-    ) -> tuple[Array, Array, Array]:
-        return _multibox_sums(loc, conf, loc_targets, label_targets, neg_pos_ratio, min_negatives)
-
-    loc_sums, conf_sums, positives = jax.vmap(image_sums)(
-        loc.astype(dtype), conf.astype(dtype), loc_targets.astype(dtype), label_targets
+    terms = multibox_terms(
+        loc,
+        conf,
+        loc_targets,
+        label_targets,
+        neg_pos_ratio=neg_pos_ratio,
+        min_negatives=min_negatives,
     )
-    normalizer = jnp.maximum(jnp.sum(positives), 1).astype(dtype)
-    return MultiboxLoss(jnp.sum(loc_sums) / normalizer, jnp.sum(conf_sums) / normalizer)
+    return terms.loss(loss_normalizer(label_targets))

@@ -31,6 +31,7 @@ def small_config(data_dir: str) -> ConfigDict:
     config.train.log_every = 20
     config.train.checkpoint_every = 100
     config.train.eval_every = 200
+    config.train.pictures = 0
     config.evaluate.batch_size = 20
     config.evaluate.best_metric = "voc"
     config.evaluate.inclusive_pixels = False

@@ -128,7 +128,7 @@ class Checkpoints:
             step,
             args=ocp.args.Composite(
                 variables=ocp.args.StandardSave(state.variables),
-                opt_state=ocp.args.StandardSave(state.opt_state),
+                opt_state=ocp.args.StandardSave(state.remainder),
                 meta=ocp.args.JsonSave(meta.to_dict()),
             ),
             metrics=None if mean_ap is None else {"mAP": mean_ap},
@@ -145,15 +145,11 @@ class Checkpoints:
             step,
             args=ocp.args.Composite(
                 variables=ocp.args.StandardRestore(_abstract(like.variables)),
-                opt_state=ocp.args.StandardRestore(_abstract(like.opt_state)),
+                opt_state=ocp.args.StandardRestore(_abstract(like.remainder)),
             ),
         )
-        return dataclasses.replace(
-            like,
-            step=jax.device_put(like.step * 0 + step, like.step.sharding),
-            opt_state=restored.opt_state,
-            **restored.variables,
-        )
+        placed = jax.device_put(like.step * 0 + step, like.step.sharding)
+        return like.restored(placed, restored.variables, restored.opt_state)
 
     def restore_variables(self, step: int, like: Any) -> Any:
         """Only what `model.apply` takes."""

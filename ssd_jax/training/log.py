@@ -1,25 +1,31 @@
-"""A run's figures: JSON lines, TensorBoard, and a line on the console with rate and time left."""
+"""Where figures and pictures go: JSON lines, TensorBoard, Weights & Biases; and a run's clock."""
 
 import json
+import math
 import time
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import tensorboardX
+from jaxtyping import UInt8
+from ml_collections import ConfigDict
+
+from ssd_jax.training.wandb_run import WandbRun
 
 LINES = "metrics.jsonl"
 
 
 class MetricLog:
-    """Writes scalars by step to WORKDIR/metrics.jsonl and WORKDIR/tensorboard.
+    """Writes scalars by step to WORKDIR/metrics.jsonl and, as pictures too, WORKDIR/tensorboard.
 
     Args:
       workdir: the run's folder.
       start: the step that the run goes on from: what was written of later ones is dropped, for
         they are done again.
+      wandb_run: where both go besides.
     """
 
-    def __init__(self, workdir: Path, start: int):
+    def __init__(self, workdir: Path, start: int, wandb_run: WandbRun | None = None):
         path = workdir / LINES
         kept = []
         if path.exists():
@@ -27,18 +33,45 @@ class MetricLog:
         path.write_text("".join(f"{line}\n" for line in kept))
         self._lines = path.open("a")
         self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
+        self._wandb_run = wandb_run
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
-        """Appends one line and the same scalars for TensorBoard."""
-        self._lines.write(json.dumps({"step": step, **scalars}) + "\n")
+        """Appends one line and the same scalars elsewhere; what is not finite is null, or no point.
+
+        JSON has no NaN, and a curve no place for it.
+        """
+        finite = {name: value for name, value in scalars.items() if math.isfinite(value)}
+        line = {"step": step, **dict.fromkeys(scalars), **finite}
+        self._lines.write(json.dumps(line, allow_nan=False) + "\n")
         self._lines.flush()
-        for name, value in scalars.items():
+        for name, value in finite.items():
             self._board.add_scalar(name, value, step)
+        if self._wandb_run:
+            self._wandb_run.write(step, finite)
+
+    def picture(self, step: int, name: str, image: UInt8[np.ndarray, "H W 3"]) -> None:
+        """Adds an RGB picture."""
+        self._board.add_image(name, image, step, dataformats="HWC")
+        if self._wandb_run:
+            self._wandb_run.picture(step, name, image)
 
     def close(self) -> None:
-        """Flushes and closes both."""
+        """Flushes and closes all."""
         self._lines.close()
         self._board.close()
+        if self._wandb_run:
+            self._wandb_run.close()
+
+
+def open_log(config: ConfigDict, workdir: Path, start: int) -> MetricLog:
+    """The log of a run that goes on from `start`, with Weights & Biases where the config says so.
+
+    Raises:
+      ValueError: wandb is not installed.
+    """
+    project = config.train.wandb
+    run = WandbRun(project, workdir, config.to_dict(), start) if project else None
+    return MetricLog(workdir, start, run)
 
 
 def _step_of(line: str) -> float:
@@ -57,25 +90,34 @@ class Clock:
 
     def __init__(self, start: int, stop: int, batch_size: int):
         self._done, self._stop, self._batch_size = start, stop, batch_size
-        self._first = start + 1
         self._steps = 0
         self._seconds = 0.0
+        self._waited = 0.0
         self._since: float | None = None
+        self.wait_fraction: float | None = None
 
     def pause(self) -> None:
         """Stops counting until the next tick, as for an evaluation."""
         self._since = None
 
+    def waited(self, seconds: float) -> None:
+        """Says that the next batch was waited for."""
+        self._waited += seconds
+
     def tick(self, step: int) -> float | None:
-        """Says that `step` steps are done; returns images/s since the last tick, if known."""
+        """Says that `step` steps are done; returns images/s since the last tick, if known.
+
+        `wait_fraction` is then the share of that time in which batches were waited for.
+        """
         now = time.perf_counter()
-        rate = None
+        rate = self.wait_fraction = None
         if self._since is not None:
             seconds, steps = now - self._since, step - self._done
             self._seconds += seconds
             self._steps += steps
             rate = steps * self._batch_size / seconds
-        self._since, self._done = now, step
+            self.wait_fraction = self._waited / seconds
+        self._since, self._done, self._waited = now, step, 0.0
         return rate
 
     @property
@@ -93,8 +135,3 @@ def duration(seconds: float | None) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-
-
-def scalars(metrics: dict[str, Any]) -> dict[str, float]:
-    """Device scalars as Python floats."""
-    return {name: float(value) for name, value in metrics.items()}

@@ -16,11 +16,14 @@ from ssd_jax.schedules import with_schedule
 from ssd_jax.sharding import make_mesh, shardings
 from ssd_jax.training import checkpoints as checkpoint_lib
 from ssd_jax.training.checkpoints import Checkpoints, Meta
+from ssd_jax.training.faults import Faults
 from ssd_jax.training.fitted_priors import with_fitted_priors
 from ssd_jax.training.initial import Initial, load_initial
 from ssd_jax.training.inputs import load_batches, load_splits, look_over
-from ssd_jax.training.log import MetricLog
+from ssd_jax.training.log import open_log
 from ssd_jax.training.optimizer import build_optimizer
+from ssd_jax.training.pictures import build_draw
+from ssd_jax.training.profile import StepTrace
 from ssd_jax.training.progress import Progress
 from ssd_jax.training.state import init_state
 from ssd_jax.training.step import build_train_step, compile_train_step, to_device
@@ -39,6 +42,7 @@ def train(
     overwrite: bool = False,
     console: Console | None = None,
     devices: list[jax.Device] | None = None,
+    profile: int = 0,
 ) -> Evaluation:
     """Trains to `config.train.steps`, going on from the newest checkpoint of `workdir`.
 
@@ -48,6 +52,7 @@ def train(
       overwrite: start anew, deleting the checkpoints that are there.
       console: where progress goes; standard output if None.
       devices: to train on; all there are if None.
+      profile: steps to write a trace of, to WORKDIR/profile.
 
     Returns:
       The evaluation of the last step.
@@ -90,7 +95,8 @@ def train(
     def adapt(fresh: Any) -> Any:
         return initial.adapt(fresh, class_names, model.priors, console) if initial else fresh
 
-    state = jax.device_put(init_state(model, optimizer, config.seed, adapt), replicated)
+    state = init_state(model, optimizer, config.seed, adapt, average=config.ema.decay > 0)
+    state = jax.device_put(state, replicated)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     console.print(
         f"SSD{config.model.size}: {parameters:,} parameters, {model.priors.num_priors} priors, "
@@ -107,14 +113,19 @@ def train(
         if old:
             state = checkpoints.restore_state(start, like=state)
             console.print(f"going on from step {start} of {config.train.steps} in {workdir}")
-        log = MetricLog(workdir, start)
+        log = open_log(config, workdir, start)
         resources.callback(log.close)
-        progress = Progress(config, start, log, console)
+        faults = Faults(config, train_data, workdir, console)
+        draw = build_draw(config, model, class_names)
+        progress = Progress(config, start, log, console, faults, draw)
+        resources.callback(progress.close)
+        trace = resources.enter_context(StepTrace(workdir, start, profile, console))
         evaluation = None
 
-        for batch in load_batches(config, train_data, start, rows, console):
+        for batch in progress.batches(load_batches(config, train_data, start, rows, console)):
             state, metrics = step_fn(state, to_device(batch, rows))
-            step = progress.stepped(metrics)
+            step = progress.stepped(state, metrics)
+            trace.stepped(step, metrics)
 
             evaluating = step % config.train.eval_every == 0 or step == config.train.steps
             if evaluating or step % config.train.checkpoint_every == 0:

@@ -1,4 +1,4 @@
-"""SGD with the paper's parameter groups, AdamW and Muon, and their learning rates."""
+"""SGD with the paper's parameter groups, AdamW and Muon; rates by step and by parameter."""
 
 from typing import Any
 
@@ -9,10 +9,11 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from ssd_jax.recipe import choose
+from ssd_jax.training.names import check_patterns, matches, name_of
 
 
 def learning_rate(config: ConfigDict) -> optax.Schedule:
-    """The rate at a step: linear warm-up from 0, then by steps or along a cosine.
+    """The rate at a step: linear warm-up from 0, then by steps, along a cosine or a polynomial.
 
     Args:
       config: a whole config; its `optimizer` and `train.steps` count.
@@ -30,7 +31,13 @@ def learning_rate(config: ConfigDict) -> optax.Schedule:
     def cosine() -> optax.Schedule:
         return optax.cosine_decay_schedule(settings.rate, max(1, config.train.steps))
 
-    schedule = choose("optimizer.schedule", settings.schedule, {"step": steps, "cosine": cosine})()
+    def polynomial() -> optax.Schedule:
+        return optax.polynomial_schedule(
+            settings.rate, 0.0, settings.power, max(1, config.train.steps)
+        )
+
+    schedules = {"step": steps, "cosine": cosine, "polynomial": polynomial}
+    schedule = choose("optimizer.schedule", settings.schedule, schedules)()
 
     def rate(step: Array | int) -> Array:
         rising = (jnp.asarray(step, jnp.float32) + 1.0) / (warmup + 1.0)
@@ -42,6 +49,31 @@ def learning_rate(config: ConfigDict) -> optax.Schedule:
 def is_bias(params: Any) -> Any:
     """A tree like `params` of booleans: whether the leaf is a bias."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "bias", params)
+
+
+def is_frozen(config: ConfigDict, params: Any) -> Any:
+    """A tree like `params` of booleans: whether `optimizer.frozen` names the leaf."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: matches(name_of(path), config.optimizer.frozen), params
+    )
+
+
+def rate_multiples(config: ConfigDict, params: Any) -> Any:
+    """A tree like `params` of floats: what each leaf's update is multiplied by.
+
+    The first of the pairs of `optimizer.rates` whose pattern fits says it, 1 where none does; what
+    is frozen has 0.
+    """
+
+    def multiple(path: tuple[Any, ...], frozen: bool) -> float:
+        fitting = (
+            factor
+            for pattern, factor in config.optimizer.rates
+            if matches(name_of(path), [pattern])
+        )
+        return 0.0 if frozen else float(next(fitting, 1.0))
+
+    return jax.tree_util.tree_map_with_path(multiple, is_frozen(config, params))
 
 
 def _muon(momentum: float, adam_rate: float) -> optax.GradientTransformation:
@@ -64,9 +96,16 @@ def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
 
     Biases decay under `decay_biases` only, which the original has not and PyTorch's programs have.
 
+    Gradients are clipped first, by the norm of all together. What is frozen does not move, by decay
+    neither. Neither clipping, freezing nor rates by name have a state of their own: a run can go on
+    with others.
+
     SGD's decay is coupled: added to the gradient before the momentum, as in Caffe. The others' is
     not. Muon (K. Jordan, "Muon: an optimizer for hidden layers in neural networks", 2024) makes
     each kernel's momentum orthogonal: all its directions move as much.
+
+    Raises:
+      ValueError: when a state is made, for a pattern that fits no parameter.
     """
     settings = config.optimizer
 
@@ -79,8 +118,24 @@ def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
         "adamw": (optax.scale_by_adam(b1=settings.momentum), decay),
         "muon": (_muon(settings.momentum, settings.adam_rate), decay),
     }
-    return optax.chain(
+    rule = optax.chain(
         *choose("optimizer.kind", settings.kind, directions),
         optax.masked(optax.scale(settings.bias_rate), is_bias),
         optax.scale_by_learning_rate(learning_rate(config)),
     )
+    clip = optax.clip_by_global_norm(settings.clip_norm) if settings.clip_norm else optax.identity()
+
+    def init(params: Any) -> optax.OptState:
+        check_patterns("optimizer.frozen", settings.frozen, params)
+        check_patterns("optimizer.rates", [pattern for pattern, _ in settings.rates], params)
+        return rule.init(params)
+
+    def update(
+        gradients: Any, state: optax.OptState, params: Any = None
+    ) -> tuple[Any, optax.OptState]:
+        clipped, _ = clip.update(gradients, optax.EmptyState())
+        updates, state = rule.update(clipped, state, params)
+        scaled = jax.tree.map(lambda x, factor: x * factor, updates, rate_multiples(config, params))
+        return scaled, state
+
+    return optax.GradientTransformation(init, update)

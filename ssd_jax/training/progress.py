@@ -1,36 +1,85 @@
 """How a run goes on: its figures checked, logged and printed, with rate and time left."""
 
-import math
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from ssd_jax.compilation import CompileTimer
+from ssd_jax.data import Batch
+from ssd_jax.evaluation import report
 from ssd_jax.evaluation.evaluator import Evaluation
+from ssd_jax.training.faults import Faults, is_finite
 from ssd_jax.training.log import Clock, MetricLog, duration
+from ssd_jax.training.memory import device_memory
+from ssd_jax.training.state import TrainState
+
+Draw = Callable[[Batch, int], np.ndarray]
 
 
 class Progress:
-    """Follows the steps: checks and logs their figures, prints a line every `log_every` steps."""
+    """Follows the steps: checks and logs their figures, prints a line every `log_every` steps.
 
-    def __init__(self, config: ConfigDict, start: int, log: MetricLog, console: Console):
+    Args:
+      config: the run's.
+      start: the step that it goes on from.
+      log: where figures and pictures go.
+      console: where lines go.
+      faults: is told of steps whose figures are not finite.
+      draw: makes a picture of the batch of a step, which is drawn at the first step and with each
+        evaluation; None draws none.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        start: int,
+        log: MetricLog,
+        console: Console,
+        faults: Faults,
+        draw: Draw | None = None,
+    ):
         self._settings = config.train
         self._step = start
         self._log = log
         self._console = console
+        self._faults = faults
+        self._draw = draw
         self._clock = Clock(start, config.train.steps, config.train.batch_size)
-        self._compiled = False
+        self._compiling = CompileTimer()
+        self._began: float | None = time.perf_counter()  # None once the first step is done
         self._pending: list[dict[str, Any]] = []
 
-    def stepped(self, metrics: dict[str, Any]) -> int:
-        """Takes the metrics of one more step; returns how many steps are done."""
+    def batches(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The same batches; notes how long each is waited for."""
+        iterator = iter(batches)
+        while True:
+            asked = time.perf_counter()
+            try:
+                self._batch = next(iterator)
+            except StopIteration:
+                return
+            self._clock.waited(time.perf_counter() - asked)
+            yield self._batch
+
+    def stepped(self, state: TrainState, metrics: dict[str, Any]) -> int:
+        """Takes the state and the metrics after one more step; returns how many are done.
+
+        Raises:
+          FloatingPointError: as of `check`.
+        """
         self._step += 1
+        self._state = state
         self._pending.append(metrics)
-        if not self._compiled:
+        if self._began is not None:
             jax.block_until_ready(metrics)
+            self._tell_first_step(time.perf_counter() - self._began)
+            self._began = None
             self._clock.tick(self._step)
-            self._compiled = True
         elif len(self._pending) > 2:
             # Never more than two steps ahead of the device: each holds a batch in its memory.
             jax.block_until_ready(self._pending[-3])
@@ -38,52 +87,84 @@ class Progress:
             self._print()
         return self._step
 
-    def check(self) -> dict[str, float]:
+    def check(self, **also: float | None) -> dict[str, float]:
         """Waits for the steps so far; the means of their figures since the last check.
 
+        Steps that are not finite are left out of the means, and `Faults` is told of them. What is
+        `also` known goes to the log with the last step.
+
         Raises:
-          FloatingPointError: one of them is not finite.
+          FloatingPointError: the run is to stop for a step that is not finite.
         """
         fetched = [
             {name: float(value) for name, value in metrics.items()}
             for metrics in jax.device_get(self._pending)
         ]
-        first = self._step - len(fetched) + 1
-        for step, figures in enumerate(fetched, start=first):
-            if not all(map(math.isfinite, figures.values())):
-                raise FloatingPointError(
-                    f"step {step} is not finite: "
-                    + ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-                    + ". Lower config.optimizer.rate or raise config.optimizer.warmup_steps; "
-                    "the checkpoints before it are whole"
-                )
-            self._log.write(step, figures)
         self._pending = []
+        known = {name: value for name, value in also.items() if value is not None}
+        for step, figures in enumerate(fetched, start=self._step - len(fetched) + 1):
+            self._log.write(step, figures | known if step == self._step else figures)
+            if not is_finite(figures):
+                self._faults.met(step, figures, self._state)
+        finite = list(filter(is_finite, fetched))
         return {
-            name: sum(figures[name] for figures in fetched) / len(fetched)
+            name: float(np.mean([figures[name] for figures in finite or fetched]))
             for name in (fetched[0] if fetched else {})
         }
 
-    def _print(self) -> None:
-        mean = self.check()
-        rate = self._clock.tick(self._step)
-        speed = f"{rate:7.1f} images/s" if rate else "              "
-        self._console.print(
-            f"step {self._step}/{self._settings.steps}  "
-            f"loss {mean['loss']:.3f} = boxes {mean['loc']:.3f} + classes {mean['conf']:.3f}  "
-            f"rate {mean['rate']:.2g}  {speed}  {duration(self._clock.seconds_left)} left",
-            highlight=False,
-        )
-
     def evaluated(self, evaluation: Evaluation) -> None:
-        """Logs and prints an evaluation's mean."""
+        """Logs and prints an evaluation's mean, and its pictures."""
         self._log.write(self._step, {"mAP": evaluation.mean})
+        compiling = self._compiling.since_last()
         self._console.print(
             f"step {self._step}  mAP {evaluation.mean:.4f} on {evaluation.dataset.split}  "
-            f"({evaluation.images_per_second:.0f} images/s)",
+            f"({evaluation.images_per_second:.0f} images/s"
+            + (f", besides {compiling.seconds:.1f} s of compiling)" if compiling.seconds else ")"),
             highlight=False,
         )
+        if self._draw:
+            self._log.picture(self._step, "detections", report.picture_sheet(evaluation))
+        self._draw_batch()
 
     def pause(self) -> None:
         """Leaves what comes next out of the clock, until the next line."""
         self._clock.pause()
+
+    def close(self) -> None:
+        """Follows nothing any more."""
+        self._compiling.close()
+
+    def _tell_first_step(self, seconds: float) -> None:
+        compiling = self._compiling.since_last()
+        cached = ", from the compilation cache" if compiling.cached else ""
+        self._console.print(
+            f"first step after {seconds:.1f} s, "
+            f"{compiling.seconds:.1f} s of them compiling{cached}",
+            highlight=False,
+        )
+        self._log.write(
+            self._step,
+            {"first_step_seconds": seconds, "compile_seconds": compiling.seconds},
+        )
+        self._draw_batch()
+
+    def _draw_batch(self) -> None:
+        if self._draw:
+            self._log.picture(self._step, "training", self._draw(self._batch, self._step))
+
+    def _print(self) -> None:
+        jax.block_until_ready(self._pending)
+        rate = self._clock.tick(self._step)
+        waiting = self._clock.wait_fraction
+        used, limit = device_memory()
+        mean = self.check(images_per_second=rate, data_wait=waiting, memory_gib=used)
+        speed = f"{rate:7.1f} images/s" if rate else "              "
+        self._console.print(
+            f"step {self._step}/{self._settings.steps}  "
+            f"loss {mean['loss']:.3f} = boxes {mean['loc']:.3f} + classes {mean['conf']:.3f}  "
+            f"rate {mean['rate']:.2g}  {speed}  "
+            + (f"data wait {waiting:.0%}  " if waiting is not None else "")
+            + f"memory {used:.1f}{f' of {limit:.0f}' if limit else ''} GiB  "
+            f"{duration(self._clock.seconds_left)} left",
+            highlight=False,
+        )

@@ -1,5 +1,6 @@
 """One training step: augment, match, forward, mine, loss, gradient, update, all on the device."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -7,24 +8,28 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jaxtyping import Bool, Int
 from ml_collections import ConfigDict
 
-from ssd_jax.augment import augment
-from ssd_jax.losses import multibox_loss
-from ssd_jax.matching import match
+from ssd_jax.losses import loss_normalizer
 from ssd_jax.model import SSD
-from ssd_jax.priors import prior_boxes
-from ssd_jax.recipe import build_augmentation
+from ssd_jax.recipe import choose
 from ssd_jax.sharding import shardings
-from ssd_jax.training.optimizer import learning_rate
+from ssd_jax.training.ema import averaged
+from ssd_jax.training.objective import (
+    BATCH_FIELDS,
+    Batch,
+    Samples,
+    apply_training,
+    build_samples,
+    build_terms,
+    row_keys,
+)
+from ssd_jax.training.optimizer import is_frozen, learning_rate
 from ssd_jax.training.state import TrainState
 
-Batch = Mapping[str, Array]
 Metrics = dict[str, Array]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-
-# What the device needs of a loader's batch.
-BATCH_FIELDS = ("image", "size", "boxes", "labels")
 
 
 def to_device(batch: Mapping[str, object], sharding: jax.sharding.Sharding) -> Batch:
@@ -32,10 +37,60 @@ def to_device(batch: Mapping[str, object], sharding: jax.sharding.Sharding) -> B
     return jax.device_put({name: batch[name] for name in BATCH_FIELDS}, sharding)
 
 
-def row_keys(seed: int, step: Array | int, rows: int) -> Array:
-    """A key [rows] for every row of the global batch, from (seed, step, row) alone."""
-    key = jax.random.fold_in(jax.random.key(seed), step)
-    return jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.arange(rows))
+def build_gradients(config: ConfigDict, model: SSD) -> Callable[..., tuple[Any, Any, Metrics]]:
+    """The pure function (params, batch_stats, samples) -> (gradients, batch_stats, metrics).
+
+    With `train.accumulate` A above 1 the samples go through the network in A parts of equal size,
+    one after the other. The loss is still that of the whole batch: what each part adds to it is
+    divided by the positives of all parts, so gradients add up to the very same. Batch norm alone
+    sees the parts: it takes each part's statistics.
+    """
+    terms = build_terms(config)
+
+    def loss_fn(params, batch_stats, samples: Samples, normalizer: Int[Array, ""]):
+        params = jax.tree.map(
+            lambda leaf, frozen: jax.lax.stop_gradient(leaf) if frozen else leaf,
+            params,
+            is_frozen(config, params),
+        )
+        variables = {"params": params, "batch_stats": batch_stats}
+        (loc, conf), changed = apply_training(config, model, variables, samples.images)
+        of_priors = terms(loc, conf, samples)
+        losses = of_priors.loss(normalizer)
+        metrics = {
+            "loss": losses.loc + losses.conf,
+            "loc": losses.loc,
+            "conf": losses.conf,
+            "positives": jnp.sum(samples.label_targets > 0),
+            "negatives": jnp.sum(of_priors.negatives),
+        }
+        return metrics["loss"], (changed.get("batch_stats", {}), metrics)
+
+    differentiate = jax.grad(loss_fn, has_aux=True)
+
+    def gradients(params, batch_stats, samples: Samples) -> tuple[Any, Any, Metrics]:
+        normalizer = loss_normalizer(samples.label_targets)
+        if config.train.accumulate == 1:
+            gradient, (batch_stats, metrics) = differentiate(
+                params, batch_stats, samples, normalizer
+            )
+            return gradient, batch_stats, metrics
+
+        def add_part(sums, part: Samples):
+            batch_stats, *added = sums
+            gradient, (batch_stats, metrics) = differentiate(params, batch_stats, part, normalizer)
+            return (batch_stats, *jax.tree.map(jnp.add, added, [gradient, metrics])), None
+
+        parts = jax.tree.map(lambda x: _in_parts(x, config.train.accumulate), samples)
+        first = jax.tree.map(lambda x: x[0], parts)
+        gradient, (batch_stats, metrics) = differentiate(params, batch_stats, first, normalizer)
+        rest = jax.tree.map(lambda x: x[1:], parts)
+        (batch_stats, gradient, metrics), _ = jax.lax.scan(
+            add_part, (batch_stats, gradient, metrics), rest
+        )
+        return gradient, batch_stats, metrics
+
+    return gradients
 
 
 def build_train_step(
@@ -45,73 +100,64 @@ def build_train_step(
 
     The batch: image uint8 [B, S, S, 3], size int32 [B, 2], boxes float32 [B, N, 4], labels int32
     [B, N], as the loader makes them. The metrics are scalars of this step.
+
+    A step whose loss, gradients or new parameters are not finite changes no weights: it counts as
+    `skipped`. Once there are more of them than the config allows (with `train.not_finite` 'stop',
+    any), nothing changes any more, also not `step`: the state stays as it was before the step at
+    fault until the host, which reads the metrics later, sees it.
+
+    Raises:
+      ValueError: the batch does not fall into `train.accumulate` equal parts.
     """
-    spec = model.priors
-    priors = jnp.asarray(prior_boxes(spec))
-    options = build_augmentation(config)
-    normalise = {"mean": tuple(config.model.mean), "std": tuple(config.model.std)}
+    batch_size, accumulate = config.train.batch_size, config.train.accumulate
+    if accumulate < 1 or batch_size % accumulate:
+        raise ValueError(
+            f"config.train.accumulate is {accumulate}, which does not divide the "
+            f"config.train.batch_size of {batch_size}"
+        )
+    samples_of = build_samples(config, model.priors)
+    gradients_of = build_gradients(config, model)
     rate = learning_rate(config)
-
-    def inputs_and_targets(key, image, size, boxes, labels):
-        image, boxes, labels = augment(
-            key,
-            image,
-            size,
-            boxes,
-            labels,
-            image_size=spec.image_size,
-            options=options,
-            **normalise,
-        )
-        targets = match(
-            boxes,
-            labels,
-            priors,
-            threshold=config.matching.threshold,
-            variances=spec.variances,
-            bipartite=config.matching.bipartite,
-        )
-        return image, *targets
-
-    def loss_fn(params, batch_stats, images, loc_targets, label_targets):
-        variables = {"params": params, "batch_stats": batch_stats}
-        (loc, conf), updates = model.apply(variables, images, train=True, mutable=["batch_stats"])
-        losses = multibox_loss(
-            loc,
-            conf,
-            loc_targets,
-            label_targets,
-            neg_pos_ratio=config.loss.neg_pos_ratio,
-            min_negatives=config.loss.min_negatives,
-        )
-        return losses.loc + losses.conf, (losses, updates.get("batch_stats", {}))
+    allowed = allowed_skips(config)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        keys = row_keys(config.seed, state.step, batch["image"].shape[0])
-        images, loc_targets, label_targets = jax.vmap(inputs_and_targets)(
-            keys, *(batch[name] for name in BATCH_FIELDS)
-        )
-        (loss, (losses, batch_stats)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params, state.batch_stats, images, loc_targets, label_targets
-        )
+        rows = batch["image"].shape[0]
+        samples = samples_of(row_keys(config.seed, state.step, rows), batch)
+        gradients, batch_stats, metrics = gradients_of(state.params, state.batch_stats, samples)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        metrics = {
-            "loss": loss,
-            "loc": losses.loc,
-            "conf": losses.conf,
-            "positives": jnp.mean(jnp.sum(label_targets > 0, axis=1).astype(jnp.float32)),
+        params = optax.apply_updates(state.params, updates)
+        metrics |= {
+            "positives": metrics["positives"].astype(jnp.float32) / rows,
+            "negatives": metrics["negatives"].astype(jnp.float32) / rows,
             "gradient_norm": optax.tree.norm(gradients),
+            "parameter_norm": optax.tree.norm(params),
             "rate": rate(state.step),
         }
-        state = TrainState(
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            batch_stats=batch_stats,
-            opt_state=opt_state,
-        )
-        return state, metrics
+        figures = [metrics[name] for name in ("loss", "gradient_norm", "parameter_norm")]
+        finite = jnp.isfinite(jnp.stack(figures)).all()
+        skipped = state.skipped + (~finite).astype(jnp.int32)
+        metrics["skipped"] = skipped
+        goes_on = skipped <= allowed
+        learned = {"params": params, "batch_stats": batch_stats}
+        average = state.average
+        if average:
+            average = averaged(average, learned, state.step, config.ema.decay)
+        taken = dataclasses.replace(state, opt_state=opt_state, average=average, **learned)
+        state = _choose(finite & goes_on, taken, state)
+        step = state.step + goes_on.astype(jnp.int32)
+        return dataclasses.replace(state, step=step, skipped=skipped), metrics
 
     return train_step
+
+
+def allowed_skips(config: ConfigDict) -> int:
+    """How many steps that are not finite a run may skip.
+
+    Raises:
+      ValueError: `train.not_finite` is unknown.
+    """
+    policies = {"stop": 0, "skip": config.train.max_skipped}
+    return choose("train.not_finite", config.train.not_finite, policies)
 
 
 def compile_train_step(step: TrainStep, mesh: jax.sharding.Mesh) -> Any:
@@ -123,3 +169,15 @@ def compile_train_step(step: TrainStep, mesh: jax.sharding.Mesh) -> Any:
         out_shardings=(replicated, replicated),
         donate_argnums=0,
     )
+
+
+def _in_parts(x: Array, count: int) -> Array:
+    """[B, ...] as [count, B / count, ...], part i being the rows i, i + count, ...
+
+    So a batch that is split over devices in blocks of rows leaves each device its own in each part.
+    """
+    return jnp.swapaxes(x.reshape(x.shape[0] // count, count, *x.shape[1:]), 0, 1)
+
+
+def _choose(condition: Bool[Array, ""], yes: Any, no: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)

@@ -6,9 +6,10 @@ import pytest
 
 from ssd_jax.recipe import build_model
 from ssd_jax.sharding import make_mesh, shardings
+from ssd_jax.training.objective import row_keys
 from ssd_jax.training.optimizer import build_optimizer
-from ssd_jax.training.state import TrainState, init_state
-from ssd_jax.training.step import build_train_step, compile_train_step, row_keys
+from ssd_jax.training.state import init_state
+from ssd_jax.training.step import build_train_step, compile_train_step
 from tests.small import small_config
 
 CLASSES = ("cat", "dog")
@@ -35,10 +36,8 @@ def five_steps(config, devices, dtype=jnp.float32):
     mesh = make_mesh(devices)
     replicated, rows = shardings(mesh)
     step = compile_train_step(build_train_step(config, model, optimizer), mesh)
-    variables = jax.tree.map(lambda x: x.astype(dtype), init_variables(config, model))
-    state = TrainState(
-        step=jnp.int32(0), **variables, opt_state=optimizer.init(variables["params"])
-    )
+    state = init_state(model, optimizer, config.seed, average=config.ema.decay > 0)
+    state = jax.tree.map(lambda x: x.astype(dtype) if x.dtype == np.float32 else x, state)
     state = jax.device_put(state, replicated)
     before = jax.device_get(state.params)
     losses = []
@@ -48,11 +47,6 @@ def five_steps(config, devices, dtype=jnp.float32):
     assert len(state.step.devices()) == len(devices)
     assert int(state.step) == 5
     return before, jax.device_get(state.params), losses
-
-
-def init_variables(config, model):
-    state = init_state(model, build_optimizer(config), config.seed)
-    return {"params": state.params, "batch_stats": state.batch_stats}
 
 
 def small_sgd(*, batch_norm: bool, rate: float):
