@@ -17,7 +17,7 @@ from configs import voc300
 
 # Each goes with the fields that it needs, so that it can be switched on by itself.
 CHOICES = {
-    "batch norm": {  # ScratchDet, section 3.2: in backbone and extras; a rate it makes stable
+    "batch norm": {  # ScratchDet: in backbone and extras, and the higher rate that it bears
         "model.batch_norm": True,
         "init": "scratch",
         "optimizer.rate": 0.0125,

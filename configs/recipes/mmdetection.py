@@ -11,8 +11,8 @@ What no field says:
 - each of eight processes divides its loss by the positives of its own 8 images; here it is all 64;
 - the rate rises over the first 500 steps from a thousandth of it; here from 0;
 - its NMS takes the best 1000 of each feature map, here the best 1000 of each class;
-- an option of its crop whose 50 trials fail is drawn anew, where here another is drawn that
-  succeeded: at the same rates but for chances of a few in a thousand;
+- an option of its crop whose 50 trials fail is drawn anew, with new trials, where here one of
+  those that succeeded is drawn: 3000 crops (tests/test_crops.py) do not tell the two apart;
 - saturation above 1 and colours above 255 pass on to the next step of its distortion
   (PhotoMetricDistortion); here they saturate.
 """

@@ -9,11 +9,10 @@ What no field says:
 
 - its log-sum-exp subtracts the largest logit of the whole batch (layers/box_utils.py): rows far
   below it underflow, so that the hardest negatives can be passed over; here mining is exact;
-- it saturates no colour after a distortion and draws one of six channel orders for all three
-  channels' places, of which one is none (utils/augmentations.py); here colours saturate;
+- it saturates no colour after a distortion (utils/augmentations.py); here colours saturate;
 - fc6 and fc7 come from vgg16_reducedfc.pth, which `--config.init=FILE` takes;
-- an option of its crop whose 50 trials fail is drawn anew, where here another is drawn that
-  succeeded: at the same rates but for chances of a few in a thousand.
+- an option of its crop whose 50 trials fail is drawn anew, with new trials, where here one of
+  those that succeeded is drawn: 3000 crops (tests/test_crops.py) do not tell the two apart.
 """
 
 from ml_collections import ConfigDict
