@@ -7,16 +7,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from absl import flags
 from ml_collections import ConfigDict
 
 from ssd_jax import cli
 from ssd_jax import config as config_lib
 from ssd_jax.schedules import with_schedule
 
-OUT = flags.DEFINE_string("out", "docs/recipes.md", "The page to write.")
-
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "recipes.md"
 
 ORIGINAL = ("voc300", "voc512", "coco300", "coco512")
 PROGRAMS = ("recipes/ssd_pytorch", "recipes/torchvision", "recipes/mmdetection")
@@ -37,9 +35,9 @@ UNLIKE_A_RECIPE = ("data.root", "data.archives", "data.voc_root", "data.data_dir
 def main(arguments: Sequence[str]) -> None:
     """Writes the page."""
     if arguments:
-        raise ValueError(f"unexpected {' '.join(arguments)}: options start with --")
-    Path(OUT.value).write_text(page())
-    print(f"the recipes' differences are in {OUT.value}")
+        raise ValueError(f"unexpected {' '.join(arguments)}: it takes nothing")
+    PAGE.write_text(page())
+    print(f"the recipes' differences are in {PAGE}")
 
 
 def page() -> str:

@@ -60,14 +60,15 @@ def flat(tree) -> dict[str, np.ndarray]:
     return {".".join(path): np.array(leaf) for path, leaf in flatten_dict(tree).items()}
 
 
-def assert_same_training(config, *, steps: int, rows: int) -> None:
+def assert_same_training(config, *, steps: int, rows: int, dtype=np.float32) -> None:
     """Losses within 1e-3 of each other, and every array's move within 1e-2 of its length."""
-    model, optimizer = build_model(config, CLASSES), build_optimizer(config)
+    model, optimizer = build_model(config, CLASSES).clone(dtype=dtype), build_optimizer(config)
     state = init_state(model, optimizer, seed=3)
+    state = jax.tree.map(lambda x: x.astype(dtype) if x.dtype == np.float32 else x, state)
     before, statistics = flat(state.params), flat(state.batch_stats)
     batches = [make_batch(seed, rows, config.model.size) for seed in range(steps)]
-    weights, running = train_torch.to_torch(before), train_torch.to_torch(statistics)
-    running = {name: tensor.detach() for name, tensor in running.items()}
+    weights = train_torch.to_torch(before)
+    running = {name: x.detach() for name, x in train_torch.to_torch(statistics).items()}
 
     step = jax.jit(build_train_step(config, model, optimizer))
     losses = []
@@ -86,7 +87,6 @@ def assert_same_training(config, *, steps: int, rows: int) -> None:
         momentum=config.optimizer.momentum,
         decay=config.optimizer.weight_decay,
     )
-    print(np.array(losses) / np.array(expected) - 1)
     np.testing.assert_allclose(losses, expected, rtol=1e-3)
     moves = {}
     for ours, theirs, start in (
@@ -99,16 +99,22 @@ def assert_same_training(config, *, steps: int, rows: int) -> None:
             moved = max(np.linalg.norm(theirs[name] - start[name]), 1e-12)
             moves[name] = np.linalg.norm(array - theirs[name]) / moved
     worst = max(moves, key=moves.get)
-    print(worst, moves[worst], np.median(list(moves.values())))
     assert moves[worst] < 1e-2, f"{worst} moved otherwise by {moves[worst]:.1e} of its move"
 
 
 def test_five_steps_of_ssd300_are_pytorchs():
-    assert_same_training(original(voc300, width=1.0, batch_norm=False), steps=5, rows=1)
+    """At full width. At a tenth of the rate: from random weights, single precision's rounding
+    reaches the choice of hard negatives within few steps of the full one."""
+    config = original(voc300, width=1.0, batch_norm=False)
+    config.optimizer.rate = 1e-4
+    assert_same_training(config, steps=5, rows=1)
 
 
 def test_five_steps_with_batch_norm_are_pytorchs():
-    assert_same_training(original(voc300, width=0.125, batch_norm=True), steps=5, rows=3)
+    """In double precision: over the few values of the last maps batch norm enlarges rounding."""
+    with jax.enable_x64(True):
+        config = original(voc300, width=0.125, batch_norm=True)
+        assert_same_training(config, steps=5, rows=4, dtype=np.float64)
 
 
 def test_a_step_of_ssd512_is_pytorchs():

@@ -12,7 +12,7 @@ from tests.reference import matching
 from tests.reference.boxes import encode
 from tests.reference.ssd_torch import EXTRAS, VGG_LAYERS
 
-BATCH_NORM = {"momentum": 0.1, "eps": 1e-5}  # PyTorch's momentum is the share of the new
+BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON = 0.9, 1e-5
 
 
 def to_torch(flat):
@@ -46,9 +46,9 @@ def forward(weights, statistics, images, num_classes, size):
         bias = weights.get(f"{name}.conv.bias")
         x = F.conv2d(x, weights[f"{name}.conv.kernel"], bias, **options)
         if statistics:
-            running = statistics[f"{name}.bn.mean"], statistics[f"{name}.bn.var"]
+            move_on(statistics, f"{name}.bn", x.detach())
             affine = weights[f"{name}.bn.scale"], weights[f"{name}.bn.bias"]
-            x = F.batch_norm(x, *running, *affine, training=True, **BATCH_NORM)
+            x = F.batch_norm(x, None, None, *affine, training=True, eps=BATCH_NORM_EPSILON)
         return F.relu(x)
 
     x = images.permute(0, 3, 1, 2)
@@ -79,6 +79,15 @@ def forward(weights, statistics, images, num_classes, size):
         return torch.cat(maps, dim=1)
 
     return predict("loc", 4), predict("conf", num_classes)
+
+
+def move_on(statistics, name, x):
+    """A step of the running statistics; the variance over n, where PyTorch's own is over n - 1."""
+    for kind, new in (
+        ("mean", x.mean(dim=(0, 2, 3))),
+        ("var", x.var(dim=(0, 2, 3), unbiased=False)),
+    ):
+        statistics[f"{name}.{kind}"].lerp_(new, 1 - BATCH_NORM_MOMENTUM)
 
 
 def targets(boxes, labels, priors, threshold=0.5, variances=(0.1, 0.2)):
@@ -129,9 +138,10 @@ def sgd(weights, rate, momentum, decay):
 def train(weights, statistics, batches, priors, *, mean, num_classes, size, rate, momentum, decay):
     """A step a batch; the losses (loc, conf) before each. Weights and statistics are moved on."""
     optimizer = sgd(weights, rate, momentum, decay)
+    dtype = weights["backbone.conv1_1.conv.kernel"].dtype
     losses = []
     for batch in batches:
-        images = torch.from_numpy(batch["image"].astype(np.float32) - np.float32(mean))
+        images = torch.from_numpy(batch["image"].astype(np.float32) - np.float32(mean)).to(dtype)
         loc_targets, classes = map(
             torch.stack,
             zip(
@@ -142,6 +152,7 @@ def train(weights, statistics, batches, priors, *, mean, num_classes, size, rate
                 strict=True,
             ),
         )
+        loc_targets = loc_targets.to(dtype)
         loc, conf = forward(weights, statistics, images, num_classes, size)
         loc_loss, conf_loss = multibox_loss(loc, conf, loc_targets, classes)
         optimizer.zero_grad()

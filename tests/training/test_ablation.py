@@ -1,16 +1,15 @@
 import io
 import json
 import math
+import types
 
 import pytest
 from rich.console import Console
 from scipy import stats
 
-from ssd_jax.training import ablate as ablate_lib
-from ssd_jax.training.ablate import RECIPE, Run, ablate, interval, load_choices, table
-from tests.small import small_config
-
-pytestmark = pytest.mark.usefixtures("loose_dtypes")
+from ssd_jax import config as config_lib
+from ssd_jax.training import ablation as ablation
+from ssd_jax.training.ablation import RECIPE, Run, ablate, interval, load_choices, table
 
 
 def test_the_interval_is_students():
@@ -54,44 +53,51 @@ def test_choices_come_from_a_file(tmp_path):
         load_choices(path)
 
 
-def test_runs_are_trained_once_and_a_diverged_one_stops_nothing(
-    tmp_path, shapes_folder, monkeypatch
-):
-    config = small_config(shapes_folder)
-    config.train.steps = 2
-    config.train.log_every = 1
-    choices = {
-        "diverging": {"optimizer.rate": 1e30, "optimizer.kind": "sgd", "model.batch_norm": False},
-        "high rate": {"optimizer.rate": 0.01},
-    }
-    console = Console(file=io.StringIO(), width=200)
-    first = ablate(config, choices, 1, tmp_path, console)
-    assert [run.choice for run in first] == [RECIPE, *choices]
-    assert first[1].mean_ap is None
-    assert "diverging, seed 0" in console.file.getvalue()
+@pytest.fixture
+def trained(monkeypatch):
+    """The (workdir, seed) of every training, which take no time here."""
+    done = []
 
-    trained = []
-    original = ablate_lib.train
-    monkeypatch.setattr(
-        ablate_lib,
-        "train",
-        lambda c, *args, **kw: trained.append(c.seed) or original(c, *args, **kw),
-    )
+    def train(config, workdir, *, console):
+        done.append((workdir.name, workdir.parent.name, config.seed))
+        workdir.mkdir(parents=True)
+        if config.optimizer.rate > 1:
+            raise FloatingPointError("step 3 is not finite")
+        return types.SimpleNamespace(mean=config.optimizer.rate + config.seed / 100)
+
+    monkeypatch.setattr(ablation, "train", train)
+    return done
+
+
+def test_runs_are_trained_once_and_a_diverged_one_stops_nothing(tmp_path, trained):
+    config, console = config_lib.base(), Console(file=io.StringIO(), width=200)
+    choices = {"diverging": {"optimizer.rate": 9.0}, "high rate": {"optimizer.rate": 0.25}}
+    first = ablate(config, choices, 1, tmp_path, console)
+    assert [(run.choice, run.mean_ap) for run in first] == [
+        (RECIPE, 0.001),
+        ("diverging", None),
+        ("high rate", 0.25),
+    ]
+    assert trained == [("0", "the_recipe", 0), ("0", "diverging", 0), ("0", "high_rate", 0)]
+    assert "diverging, seed 0: step 3 is not finite" in console.file.getvalue()
+
+    trained.clear()
     again = ablate(config, {"high rate": choices["high rate"]}, 2, tmp_path, console)
-    assert trained == [1, 1]
-    assert again[0] == first[0] and again[2] == first[2]
+    assert trained == [("1", "the_recipe", 1), ("1", "high_rate", 1)]
+    assert [run.mean_ap for run in again] == [0.001, 0.011, 0.25, 0.26]
     written = json.loads((tmp_path / "results.json").read_text())
     assert len(written["runs"]) == 5
-    assert written["recipes"]["high rate"]["optimizer"]["rate"] == 0.01
-    assert "| high rate |" in (tmp_path / "table.md").read_text()
+    assert written["recipes"]["high rate"]["optimizer"]["rate"] == 0.25
+    assert (
+        "| high rate | 0.2550 ± 0.0635 | 2 | +0.2490 ± 0.0000 | yes |"
+        in (tmp_path / "table.md").read_text()
+    )
 
     config.train.steps = 3
-    with pytest.raises(
-        ValueError, match=r"config\.train\.steps 2, now it is 3: give another --out"
-    ):
+    with pytest.raises(ValueError, match=r"steps 120000, now it is 3: give another --out"):
         ablate(config, choices, 1, tmp_path, console)
 
 
-def test_a_choice_of_no_field_is_refused(tmp_path, shapes_folder):
+def test_a_choice_of_no_field_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"choice 'odd' sets \['model\.depth'\]"):
-        ablate(small_config(shapes_folder), {"odd": {"model.depth": 3}}, 1, tmp_path, Console())
+        ablate(config_lib.base(), {"odd": {"model.depth": 3}}, 1, tmp_path, Console())
