@@ -16,7 +16,6 @@ Caffe rounds both to whole ones, and colours are not rounded to integers in betw
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import permutations
 from typing import NamedTuple
 
@@ -25,77 +24,12 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int, PRNGKeyArray, UInt8
 
-from ssd_jax.boxes import pairwise_iou
+from ssd_jax.augmentation import Augmentation
+from ssd_jax.crops import below, between, sample_crop
 from ssd_jax.photometric import Photometric, distort
-from ssd_jax.resample import INTERPOLATIONS, Interpolation, resample
+from ssd_jax.resample import Interpolation, resample
 
 UNIT_STD = (1.0, 1.0, 1.0)
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """What augmentation may do, and how often; the defaults are those of SSD's Caffe code.
-
-    Attributes:
-        brightness_delta: brightness changes by up to this, of 255.
-        contrast_range: factors on all channels.
-        saturation_range: factors on the saturation.
-        hue_delta: the hue turns by up to this many degrees.
-        photometric_probability: chance of each of these four, independently.
-        channel_shuffle_probability: chance that the channels are permuted.
-        expand_probability: chance that the picture is placed on a larger one, filled with the mean.
-        max_expand: how many times larger, along both axes, at most.
-        crop_probability: chance that the samplers choose a crop; otherwise the whole is kept.
-        crop_min_ious: one sampler for each: its crop has at least this IoU with some object.
-            Besides these, there are one that keeps the whole and one that crops freely.
-        crop_trials: crops that each sampler tries.
-        crop_scale: sides of the crops: root of the relative area.
-        crop_aspect: width by height of the crops, relative to those of the picture.
-        mirror_probability: chance of left and right being exchanged.
-        interpolations: kernels to choose from, with equal chances.
-
-    Raises:
-        ValueError: a probability outside 0..1, an empty range, an unknown kernel and the like.
-    """
-
-    brightness_delta: float = 32.0
-    contrast_range: tuple[float, float] = (0.5, 1.5)
-    saturation_range: tuple[float, float] = (0.5, 1.5)
-    hue_delta: float = 36.0
-    photometric_probability: float = 0.5
-    channel_shuffle_probability: float = 0.0
-    expand_probability: float = 0.5
-    max_expand: float = 4.0
-    crop_probability: float = 1.0
-    crop_min_ious: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
-    crop_trials: int = 50
-    crop_scale: tuple[float, float] = (0.3, 1.0)
-    crop_aspect: tuple[float, float] = (0.5, 2.0)
-    mirror_probability: float = 0.5
-    interpolations: tuple[Interpolation, ...] = ("linear", "area", "nearest", "cubic", "lanczos4")
-
-    def __post_init__(self) -> None:
-        def require(holds: bool, name: str, rule: str) -> None:
-            if not holds:
-                raise ValueError(f"{name} must be {rule}; it is {getattr(self, name)!r}")
-
-        for name in ("photometric", "channel_shuffle", "expand", "crop", "mirror"):
-            chance = f"{name}_probability"
-            require(0.0 <= getattr(self, chance) <= 1.0, chance, "between 0 and 1")
-        for name in ("contrast_range", "saturation_range"):
-            low, high = getattr(self, name)
-            require(0.0 <= low <= high, name, "(low, high) with 0 <= low <= high")
-        for name in ("crop_scale", "crop_aspect"):
-            low, high = getattr(self, name)
-            require(0.0 < low <= high, name, "(low, high) with 0 < low <= high")
-        require(self.crop_scale[1] <= 1.0, "crop_scale", "at most 1")
-        require(self.brightness_delta >= 0.0, "brightness_delta", "at least 0")
-        require(0.0 <= self.hue_delta <= 180.0, "hue_delta", "between 0 and 180 degrees")
-        require(self.max_expand >= 1.0, "max_expand", "at least 1")
-        require(self.crop_trials >= 1, "crop_trials", "at least 1")
-        require(all(0.0 <= iou < 1.0 for iou in self.crop_min_ious), "crop_min_ious", "in [0, 1)")
-        known = set(self.interpolations) <= set(INTERPOLATIONS) and len(self.interpolations) > 0
-        require(known, "interpolations", f"one or more of {INTERPOLATIONS}")
 
 
 class Parameters(NamedTuple):
@@ -147,7 +81,8 @@ def augment(
         box 0. One to ignore stays as long as any area of it is left: what is seen of it is not
         background.
     """
-    parameters = sample_parameters(key, boxes, labels, options)
+    aspect = size[1].astype(jnp.float32) / size[0].astype(jnp.float32)
+    parameters = sample_parameters(key, boxes, labels, options, aspect)
     pixels = apply_to_image(
         image,
         size,
@@ -181,18 +116,25 @@ def resize_for_evaluation(
 
 
 def sample_parameters(
-    key: PRNGKeyArray, boxes: Float[Array, "N 4"], labels: Int[Array, "N"], options: Augmentation
+    key: PRNGKeyArray,
+    boxes: Float[Array, "N 4"],
+    labels: Int[Array, "N"],
+    options: Augmentation,
+    picture_aspect: Float[Array, ""] | float = 1.0,
 ) -> Parameters:
-    """Draw everything random about one augmented image. Arguments as in `augment`."""
+    """Draw everything random about one augmented image.
+
+    Arguments as in `augment`; `picture_aspect` is width by height of the picture.
+    """
     # All numbers from two calls, shaped by hand: with a call each it compiles twice as long.
     scalar_key, crop_key = jax.random.split(key)
     uniform = jax.random.uniform(scalar_key, (6 + _PHOTOMETRIC_NUMBERS,), jnp.float32)
     expand = jnp.where(
-        uniform[0] < options.expand_probability, _between(1.0, options.max_expand, uniform[1]), 1.0
+        uniform[0] < options.expand_probability, between(1.0, options.max_expand, uniform[1]), 1.0
     )
     offset = uniform[2:4] * (expand - 1.0)
     expanded_boxes = (boxes + jnp.tile(offset, 2)[None, :]) / expand
-    crop, sampler = sample_crop(crop_key, expanded_boxes, labels, options)
+    crop, sampler = sample_crop(crop_key, expanded_boxes, labels, options, picture_aspect)
     mirror, kernel, *photometric = (uniform[i] for i in range(4, uniform.size))
     return Parameters(
         photometric=_photometric(photometric, options),
@@ -201,49 +143,8 @@ def sample_parameters(
         crop=crop,
         sampler=sampler,
         mirror=mirror < options.mirror_probability,
-        interpolation=_below(len(options.interpolations), kernel),
+        interpolation=below(len(options.interpolations), kernel),
     )
-
-
-def sample_crop(
-    key: PRNGKeyArray, boxes: Float[Array, "N 4"], labels: Int[Array, "N"], options: Augmentation
-) -> tuple[Float[Array, "4"], Int[Array, ""]]:
-    """Draw a crop by one of the samplers that succeed (paper, section 2.2).
-
-    Each sampler of `options.crop_min_ious` tries `options.crop_trials` crops and offers the first
-    that has its IoU with any object; none of them succeeds without objects. All trials are drawn
-    and judged at once.
-
-    Returns:
-        The crop, corner form, relative to what the boxes are relative to; and its sampler: 0 the
-        whole, then those of `options.crop_min_ious` in order, last the free one.
-    """
-    samplers, trials = len(options.crop_min_ious), options.crop_trials
-    uniform = jax.random.uniform(key, (2 + 4 * (samplers * trials + 1),))
-    crops = _random_crops(uniform[2:].reshape(-1, 4), options)
-    iou = jnp.where((labels > 0)[None, :], pairwise_iou(crops[:-1], boxes), -1.0)
-    best_iou = jnp.max(iou, axis=1, initial=-1.0).reshape(samplers, trials)
-    passed = best_iou >= jnp.array(options.crop_min_ious, jnp.float32)[:, None]
-
-    first = jnp.arange(samplers) * trials + jnp.argmax(passed, axis=1)
-    whole = jnp.array([[0.0, 0.0, 1.0, 1.0]], jnp.float32)
-    offered = jnp.concatenate([whole, crops[first], crops[-1:]])
-    always = jnp.ones(1, bool)
-    succeeded = jnp.concatenate([always, jnp.any(passed, axis=1), always])
-    chosen = jnp.argmax(jnp.cumsum(succeeded) > _below(jnp.sum(succeeded), uniform[0]))
-    chosen = jnp.where(uniform[1] < options.crop_probability, chosen, 0)
-    return offered[chosen], chosen
-
-
-def _random_crops(uniform: Float[Array, "K 4"], options: Augmentation) -> Float[Array, "K 4"]:
-    """Crops of random side, aspect ratio and place, inside 0..1, whatever the objects."""
-    side = _between(*options.crop_scale, uniform[:, 0])
-    # Bounded so that neither edge gets longer than the picture's.
-    aspect = _between(*options.crop_aspect, uniform[:, 1])
-    aspect = jnp.clip(aspect, side * side, 1.0 / (side * side))
-    extent = jnp.stack([side * jnp.sqrt(aspect), side / jnp.sqrt(aspect)], axis=1)
-    start = uniform[:, 2:] * (1.0 - extent)
-    return jnp.clip(jnp.concatenate([start, start + extent], axis=1), 0.0, 1.0)
 
 
 _PHOTOMETRIC_NUMBERS = 11
@@ -257,23 +158,13 @@ def _photometric(uniform: Sequence[Float[Array, ""]], options: Augmentation) -> 
     delta, turn = options.brightness_delta, options.hue_delta
     shuffled = shuffle < options.channel_shuffle_probability
     return Photometric(
-        brightness=jnp.where(applied[0], _between(-delta, delta, brightness), 0.0),
-        contrast=jnp.where(applied[1], _between(*options.contrast_range, contrast), 1.0),
+        brightness=jnp.where(applied[0], between(-delta, delta, brightness), 0.0),
+        contrast=jnp.where(applied[1], between(*options.contrast_range, contrast), 1.0),
         contrast_last=order < 0.5,
-        saturation=jnp.where(applied[2], _between(*options.saturation_range, saturation), 1.0),
-        hue=jnp.where(applied[3], _between(-turn, turn, hue), 0.0),
-        channels=jnp.array(_CHANNEL_ORDERS, jnp.int32)[jnp.where(shuffled, _below(6, which), 0)],
+        saturation=jnp.where(applied[2], between(*options.saturation_range, saturation), 1.0),
+        hue=jnp.where(applied[3], between(-turn, turn, hue), 0.0),
+        channels=jnp.array(_CHANNEL_ORDERS, jnp.int32)[jnp.where(shuffled, below(6, which), 0)],
     )
-
-
-def _between(low: float, high: float, uniform: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """Numbers from 0..1 moved to low..high."""
-    return low + (high - low) * uniform
-
-
-def _below(count: int | Int[Array, ""], uniform: Float[Array, ""]) -> Int[Array, ""]:
-    """A number from 0..1 as one of the integers 0..count-1."""
-    return jnp.floor(uniform * jnp.asarray(count, jnp.float32)).astype(jnp.int32)
 
 
 def window(parameters: Parameters) -> Float[Array, "4"]:

@@ -18,6 +18,7 @@ def base() -> ConfigDict:
     # Where weights start: 'scratch', 'imagenet' (VGG16, downloaded), a file that docs/weights.md
     # lists, or the folder of a run. What it needs of model.mean and model.std, it sets.
     config.init = "scratch"
+    config.schedule = "full"  # 'fast': VOC in a third of the time, see ssd_jax/schedules.py
 
     config.data = ConfigDict()
     config.data.kind = "voc"  # 'shapes', 'voc', 'voc_folder', 'coco', 'coco_json' or 'tfds'
@@ -57,7 +58,9 @@ def base() -> ConfigDict:
     config.model.std = (1.0, 1.0, 1.0)  # RGB, what they are divided by after that
 
     config.priors = ConfigDict()
-    config.priors.preset = "voc"  # 'voc' or 'coco' sizes; for sizes but 300 and 512 a general rule
+    # 'voc' or 'coco' sizes, for inputs but 300 and 512 by a general rule; or 'fitted' to the
+    # training split when a run starts (ssd_jax/training/fitted_priors.py).
+    config.priors.preset = "voc"
     config.priors.sizes = ()  # pixels, one more than feature maps; () is the preset's own
     config.priors.aspect_ratios = ()  # a tuple for each feature map; () is the preset's own
     config.priors.clip = "none"  # 'none' (Caffe), 'center_form' (ssd.pytorch), 'size' (torchvision)
@@ -75,8 +78,11 @@ def base() -> ConfigDict:
     config.augment.crop_probability = 1.0
     config.augment.crop_min_ious = (0.1, 0.3, 0.5, 0.7, 0.9)
     config.augment.crop_trials = 50
+    config.augment.crop_shape = "area"  # drawn by 'area' and aspect, or each of the 'sides'
     config.augment.crop_scale = (0.3, 1.0)
     config.augment.crop_aspect = (0.5, 2.0)
+    config.augment.crop_overlap = "any"  # the least IoU is with 'any' object or with 'all'
+    config.augment.crop_keeps_object = False  # every crop holds the centre of some object
     config.augment.mirror_probability = 0.5
     config.augment.interpolations = ("linear", "area", "nearest", "cubic", "lanczos4")
 
@@ -93,8 +99,9 @@ def base() -> ConfigDict:
     config.optimizer.rate = 1e-3
     config.optimizer.momentum = 0.9  # SGD's and Muon's; AdamW's first beta
     config.optimizer.adam_rate = 0.3  # 'muon': all but kernels learn by Adam at this multiple
-    config.optimizer.weight_decay = 5e-4  # not on biases
+    config.optimizer.weight_decay = 5e-4
     config.optimizer.bias_rate = 2.0  # biases learn at this multiple of the rate
+    config.optimizer.decay_biases = False  # True: weight decay on biases too
     config.optimizer.warmup_steps = 500  # linear, from 0; not in the original
     config.optimizer.schedule = "step"  # 'step', 'cosine' or 'polynomial' (to 0 at the last step)
     config.optimizer.boundaries = (80_000, 100_000)  # 'step': the rate falls to a tenth at each

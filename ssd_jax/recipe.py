@@ -38,7 +38,7 @@ def build_priors(config: ConfigDict) -> priors.PriorSpec:
       ValueError: `priors.sizes` has not one entry more than the network has feature maps, or
         `priors.aspect_ratios` not as many.
     """
-    choose("priors.preset", config.priors.preset, {"voc": None, "coco": None})
+    choose("priors.preset", config.priors.preset, dict.fromkeys(("voc", "coco", "fitted")))
     spec = PRESETS.get((config.priors.preset, config.model.size))
     if spec is None:
         spec = priors.PriorSpec.for_image_size(config.model.size)

@@ -266,7 +266,7 @@ def test_a_moved_run_is_all_that_detection_needs(trained, tmp_path):
     assert detector.class_names == evaluation.dataset.class_names
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.py")), ids=lambda p: p.stem)
 def test_every_config_takes_a_step(path, tmp_path, shapes_folder):
     """Shrunk to one step of a small network on `shapes`, whatever its own data."""
     import importlib.util

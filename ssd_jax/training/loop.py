@@ -14,10 +14,12 @@ from ssd_jax import processes
 from ssd_jax.evaluation import report
 from ssd_jax.evaluation.evaluator import Evaluation, compile_predict, evaluate
 from ssd_jax.recipe import build_model, build_predict
+from ssd_jax.schedules import with_schedule
 from ssd_jax.sharding import make_mesh, place, shardings, state_shardings
 from ssd_jax.training import checkpoints as checkpoint_lib
 from ssd_jax.training.checkpoints import Checkpoints, Meta
 from ssd_jax.training.faults import Faults
+from ssd_jax.training.fitted_priors import with_fitted_priors
 from ssd_jax.training.initial import Initial, load_initial
 from ssd_jax.training.inputs import load_batches, load_splits, look_over
 from ssd_jax.training.interruption import Interrupted, Interruption
@@ -72,6 +74,7 @@ def train(
       KeyboardInterrupt: Ctrl-C ended the run after a step that is saved.
     """
     console = (console or Console(soft_wrap=True)) if processes.is_first() else Console(quiet=True)
+    config = with_schedule(config)
     mesh = make_mesh(devices, config.mesh.fsdp)
     _, rows = shardings(mesh)
     if config.train.batch_size % mesh.size:
@@ -91,6 +94,7 @@ def train(
     old = None if overwrite else checkpoint_lib.latest_meta(workdir)
     initial = None if old else load_initial(config)
     config = with_preprocessing(config, old, initial)
+    config = with_fitted_priors(config, train_data.source.objects, old, console)
     meta = Meta(config, class_names)
     if old:
         check_goes_on(old, meta, console)

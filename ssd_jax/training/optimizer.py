@@ -92,7 +92,9 @@ def _muon(momentum: float, adam_rate: float) -> optax.GradientTransformation:
 
 
 def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-    """SGD with momentum, AdamW, or Muon; weights decay, biases do not and learn at `bias_rate`.
+    """SGD with momentum, AdamW, or Muon; weights decay, biases learn at `bias_rate`.
+
+    Biases decay under `decay_biases` only, which the original has not and PyTorch's programs have.
 
     Gradients are clipped first, by the norm of all together. What is frozen does not move, by decay
     neither. Neither clipping, freezing nor rates by name have a state of their own: a run can go on
@@ -107,10 +109,10 @@ def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     """
     settings = config.optimizer
 
-    def is_weight(params: Any) -> Any:
-        return jax.tree.map(lambda bias: not bias, is_bias(params))
+    def decays(params: Any) -> Any:
+        return jax.tree.map(lambda bias: settings.decay_biases or not bias, is_bias(params))
 
-    decay = optax.add_decayed_weights(settings.weight_decay, mask=is_weight)
+    decay = optax.add_decayed_weights(settings.weight_decay, mask=decays)
     directions = {
         "sgd": (decay, optax.trace(settings.momentum)),
         "adamw": (optax.scale_by_adam(b1=settings.momentum), decay),

@@ -128,3 +128,12 @@ def draw_geometry(rng, boxes, labels):
     found.append((6, draw_crop_trial(rng)))
     sampler, chosen = found[rng.integers(len(found))]
     return ratio, offset, chosen, sampler
+
+
+def draw_photometric(rng):
+    """The arguments of `distort`: brightness, contrast, whether it is last, saturation, hue."""
+    brightness = rng.uniform(-32, 32) if rng.uniform() < 0.5 else 0.0
+    contrast = rng.uniform(0.5, 1.5) if rng.uniform() < 0.5 else 1.0
+    saturation = rng.uniform(0.5, 1.5) if rng.uniform() < 0.5 else 1.0
+    hue = rng.uniform(-36, 36) if rng.uniform() < 0.5 else 0.0
+    return brightness, contrast, rng.uniform() < 0.5, saturation, hue, (0, 1, 2)

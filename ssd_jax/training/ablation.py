@@ -1,0 +1,191 @@
+"""Trainings of a recipe with each of some choices switched on, and what the choices are worth."""
+
+import dataclasses
+import importlib.util
+import json
+import math
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.markdown import Markdown
+from scipy import stats
+
+from ssd_jax import cli
+from ssd_jax import config as config_lib
+from ssd_jax.training.loop import train
+
+RECIPE = "the recipe"
+RESULTS, TABLE = "results.json", "table.md"
+LEVEL = 0.95
+
+Choices = Mapping[str, Mapping[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+      choice: its name.
+      seed: the config's.
+      mean_ap: by the recipe's own metric at the last step; None if the run diverged.
+      seconds: of this process, from the run's start or its going on.
+    """
+
+    choice: str
+    seed: int
+    mean_ap: float | None
+    seconds: float
+
+
+def ablate(
+    config: ConfigDict, choices: Choices, seeds: int, out: Path, console: Console
+) -> list[Run]:
+    """Trains what is not trained yet; prints and writes the table after every run.
+
+    Args:
+      config: the recipe.
+      choices: fields to set, by the choice's name.
+      seeds: runs of the recipe and of each choice.
+      out: folder of the runs and the results; of an earlier ablation of the same recipe or none.
+      console: where progress goes.
+
+    Returns:
+      All runs of these choices and seeds.
+
+    Raises:
+      ValueError: `out` has runs of another recipe, or a choice sets what is no field.
+    """
+    variants = {RECIPE: config, **{name: _with(config, name, choices[name]) for name in choices}}
+    runs = _read(out, variants)
+    todo = [(seed, name) for seed in range(seeds) for name in variants]
+    for number, (seed, name) in enumerate(todo, start=1):
+        if (name, seed) in runs:
+            continue
+        console.print(f"run {number} of {len(todo)}: {name}, seed {seed}", style="bold")
+        runs[name, seed] = _train(variants[name], name, seed, out, console)
+        _write(out, variants, runs)
+    wanted = [runs[name, seed] for name in variants for seed in range(seeds)]
+    console.print(Markdown(table(wanted)))
+    (out / TABLE).write_text(table(wanted))
+    console.print(f"{TABLE}, {RESULTS} and the runs are in {out}")
+    return wanted
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """The mean, and half the width of its 95% interval by Student's t; NaN for a single value."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, math.nan
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return mean, error * float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1))
+
+
+def table(runs: Sequence[Run]) -> str:
+    """A row a choice: mean AP, and the difference from the recipe's run of the same seed."""
+    lines = [
+        "| choice | mAP | runs | less the recipe's | it helps |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    of_choice: dict[str, dict[int, float | None]] = {}
+    for run in runs:
+        of_choice.setdefault(run.choice, {})[run.seed] = run.mean_ap
+    recipe = of_choice[RECIPE]
+    for name, by_seed in of_choice.items():
+        reached = {seed: ap for seed, ap in by_seed.items() if ap is not None}
+        diverged = len(by_seed) - len(reached)
+        count = f"{len(by_seed)}" + (f", {diverged} diverged" if diverged else "")
+        pairs = [ap - base for seed, ap in reached.items() if (base := recipe[seed]) is not None]
+        mean = _text(*interval(list(reached.values()))) if reached else "-"
+        difference, verdict = "-", "-"
+        if name != RECIPE and pairs:
+            by, half = interval(pairs)
+            difference = _text(by, half, sign=True)
+            sure = not math.isnan(half) and abs(by) > half
+            verdict = ("yes" if by > 0 else "no, it harms") if sure else "not sure"
+        lines.append(f"| {name} | {mean} | {count} | {difference} | {verdict} |")
+    return "\n".join(lines) + "\n"
+
+
+def _text(mean: float, half: float, *, sign: bool = False) -> str:
+    text = f"{mean:+.4f}" if sign else f"{mean:.4f}"
+    return text if math.isnan(half) else f"{text} ± {half:.4f}"
+
+
+def load_choices(path: Path) -> Choices:
+    """The `CHOICES` of a Python file.
+
+    Raises:
+      ValueError: it has none.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"--choices is {path}: there is no such file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader, path
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    choices = getattr(module, "CHOICES", None)
+    if not isinstance(choices, Mapping) or not choices:
+        raise ValueError(f"{path} has no dictionary CHOICES: name -> fields -> values")
+    return choices
+
+
+def _with(config: ConfigDict, choice: str, fields: Mapping[str, Any]) -> ConfigDict:
+    changed = config.copy_and_resolve_references()
+    unknown = sorted(fields.keys() - dict(config_lib.flatten(config)).keys())
+    if unknown or choice == RECIPE:
+        raise ValueError(f"choice {choice!r} sets {unknown or 'the recipe'}: no field, or no name")
+    changed.update_from_flattened_dict(dict(fields))
+    return changed
+
+
+def _train(config: ConfigDict, choice: str, seed: int, out: Path, console: Console) -> Run:
+    config = config.copy_and_resolve_references()
+    config.seed = seed
+    folder = out / re.sub(r"\W+", "_", choice) / str(seed)
+    start = time.monotonic()
+    try:
+        mean_ap = train(config, folder, console=console).mean
+    except FloatingPointError as fault:
+        # A choice that diverges is a result, and no reason to lose the others'.
+        console.print(f"{choice}, seed {seed}: {cli.one_line(fault)}", style="red")
+        mean_ap = None
+    return Run(choice, seed, mean_ap, round(time.monotonic() - start, 1))
+
+
+def _read(out: Path, variants: Mapping[str, ConfigDict]) -> dict[tuple[str, int], Run]:
+    """The runs that are done; a ValueError if they are of other recipes."""
+    path = out / RESULTS
+    if not path.is_file():
+        return {}
+    written = json.loads(path.read_text())
+    for name, fields in written["recipes"].items():
+        if name not in variants:
+            continue
+        differing = config_lib.differences(config_lib.from_json(json.dumps(fields)), variants[name])
+        if differing:
+            field, (before, now) = next(iter(differing.items()))
+            raise ValueError(
+                f"{path} has runs of {name!r} with config.{field} {before!r}, now it is {now!r}: "
+                "give another --out, or remove it"
+            )
+    return {(run["choice"], run["seed"]): Run(**run) for run in written["runs"]}
+
+
+def _write(
+    out: Path, variants: Mapping[str, ConfigDict], runs: Mapping[tuple[str, int], Run]
+) -> None:
+    path, old = out / RESULTS, {}
+    if path.is_file():
+        old = json.loads(path.read_text())["recipes"]
+    recipes = old | {name: json.loads(config_lib.to_json(each)) for name, each in variants.items()}
+    written = {"recipes": recipes, "runs": [dataclasses.asdict(run) for run in runs.values()]}
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(written, indent=2))
+    part.replace(path)
