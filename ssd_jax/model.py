@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Float
 
 from ssd_jax.conv import conv_general_dilated, max_pool_2x2, max_pool_3x3
@@ -26,6 +27,9 @@ FIRST_EXTRA_CHANNELS = (256, 512)
 LATER_EXTRA_CHANNELS = (128, 256)
 BATCH_NORM_MOMENTUM = 0.9
 BATCH_NORM_EPSILON = 1e-5
+
+STAGE_OUTPUT = "stage_output"
+"""What is kept for the gradient where the rest is computed anew (`config.train.remat`)."""
 
 Dtype = Any
 
@@ -98,6 +102,7 @@ class VGG16(nn.Module):
             else:
                 # Only pool3 rounds up (75 -> 38); the others drop an odd last row and column.
                 x = max_pool_2x2(x, ceil=stage == 3)
+            x = checkpoint_name(x, STAGE_OUTPUT)
         fc = scaled(FC_CHANNELS, self.width)
         x = ConvUnit(fc, padding=(6, 6), dilation=6, name="fc6", **shared)(x, train)
         x = ConvUnit(fc, kernel=(1, 1), padding=(0, 0), name="fc7", **shared)(x, train)
