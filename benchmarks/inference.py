@@ -60,7 +60,9 @@ def measure_case(report: Report, size: int, batch_size: int, limit: float, quick
         report.add(f"{case}: {name}", 1e3 * time, "ms", at_most=None if on_cpu() else at_most)
     share = 2 * multiply_adds(model) * batch_size / seconds["ssd_jax"] / limit
     at_full_size = batch_size > 1 and not on_cpu()
-    report.add(f"{case}: share of the limit", share, "", at_least=LIMIT_BAR if at_full_size else None)
+    report.add(
+        f"{case}: share of the limit", share, "", at_least=LIMIT_BAR if at_full_size else None
+    )
     for kind in outputs:
         time = seconds[f"decoding and NMS, {kind}"]
         share = time / (seconds["network"] + time)

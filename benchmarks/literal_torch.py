@@ -37,7 +37,9 @@ def match(truths: Tensor, labels: Tensor, priors: Tensor) -> tuple[Tensor, Tenso
     matched = truths[best_truth]
     classes = labels[best_truth].clone()
     classes[best_overlap < 0.5] = 0
-    centre = ((matched[:, :2] + matched[:, 2:]) / 2 - priors[:, :2]) / (VARIANCES[0] * priors[:, 2:])
+    centre = ((matched[:, :2] + matched[:, 2:]) / 2 - priors[:, :2]) / (
+        VARIANCES[0] * priors[:, 2:]
+    )
     size = torch.log((matched[:, 2:] - matched[:, :2]) / priors[:, 2:]) / VARIANCES[1]
     return torch.cat([centre, size], dim=1), classes
 
@@ -53,7 +55,9 @@ def multibox_loss(
             loc_targets[image], classes[image] = match(truths[image], labels[image], priors)
     positive = classes > 0
     mask = positive.unsqueeze(2).expand_as(loc)
-    loc_loss = F.smooth_l1_loss(loc[mask].view(-1, 4), loc_targets[mask].view(-1, 4), reduction="sum")
+    loc_loss = F.smooth_l1_loss(
+        loc[mask].view(-1, 4), loc_targets[mask].view(-1, 4), reduction="sum"
+    )
 
     flat = conf.reshape(-1, conf.shape[2])
     largest = flat.detach().max()  # of the whole batch

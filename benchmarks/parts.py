@@ -51,9 +51,7 @@ def build_parts(config, training: Training) -> dict:
     spec, rows = model.priors, config.train.batch_size
     priors = jnp.asarray(prior_boxes(spec))
     options, mean = build_augmentation(config), tuple(config.model.mean)
-    augment_one = functools.partial(
-        augment, image_size=spec.image_size, mean=mean, options=options
-    )
+    augment_one = functools.partial(augment, image_size=spec.image_size, mean=mean, options=options)
     augmented = jax.jit(jax.vmap(augment_one))
     matched = jax.jit(jax.vmap(lambda boxes, labels: match(boxes, labels, priors)))
 

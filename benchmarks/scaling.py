@@ -7,10 +7,9 @@ takes longer in proportion, and what is measured is the time of an image beyond 
 """
 
 import jax
+from collectives import collectives
 from common import Report, main, medians, on_cpu
 from workload import Training, recipe
-
-from collectives import collectives
 
 LARGE = 100_000
 """Bytes above which an exchange counts as large."""

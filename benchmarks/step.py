@@ -40,7 +40,9 @@ def measure(report: Report, quick: bool) -> None:
         report.add(f"{case}: share of the limit", share, "", at_least=bar(LIMIT_BAR, quick))
         if "PyTorch" in seconds:
             ratio = seconds["ssd_jax"] / seconds["PyTorch"]
-            report.add(f"{case}: times PyTorch's time", ratio, "", at_most=CPU_BAR if on_cpu() else None)
+            report.add(
+                f"{case}: times PyTorch's time", ratio, "", at_most=CPU_BAR if on_cpu() else None
+            )
         if (compiled := "torchvision, compiled") in seconds:
             ratio = seconds[compiled] / seconds["ssd_jax"]
             report.add(f"{case}: times the speed of {compiled}", ratio, "", at_least=PEER_BAR)

@@ -102,8 +102,7 @@ def base() -> ConfigDict:
     config.train = ConfigDict()
     config.train.batch_size = 32  # over all devices
     config.train.steps = 120_000
-    # Keep only the VGG stages' outputs for the gradient and compute the rest anew: less memory.
-    config.train.remat = False
+    config.train.remat = False  # for the gradient compute VGG's stages anew: less memory, slower
     config.train.log_every = 50
     config.train.checkpoint_every = 2_000
     config.train.eval_every = 10_000

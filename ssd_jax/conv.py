@@ -178,9 +178,7 @@ def _rows_by_columns(
         return seen, sent
 
     if rows >= height or kh * channels * kw * outputs * dtype.itemsize > BAND_BYTES:
-        product = jnp.einsum(
-            "bhwi,bhwo->io", *factors(x, cotangent), preferred_element_type=dtype
-        )
+        product = jnp.einsum("bhwi,bhwo->io", *factors(x, cotangent), preferred_element_type=dtype)
     else:
         bands = -(-height // rows)
         missing = ((0, 0), (0, bands * rows - height), (0, 0), (0, 0))

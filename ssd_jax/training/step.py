@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from ssd_jax.augment import augment
 from ssd_jax.losses import multibox_loss
 from ssd_jax.matching import match
-from ssd_jax.model import SSD, STAGE_OUTPUT
+from ssd_jax.model import SSD
 from ssd_jax.priors import prior_boxes
 from ssd_jax.recipe import build_augmentation
 from ssd_jax.sharding import shardings
@@ -51,13 +51,6 @@ def build_train_step(
     options = build_augmentation(config)
     normalise = {"mean": tuple(config.model.mean), "std": tuple(config.model.std)}
     rate = learning_rate(config)
-    keep = jax.checkpoint_policies.save_only_these_names(STAGE_OUTPUT)
-
-    def apply(variables, images):
-        return model.apply(variables, images, train=True, mutable=["batch_stats"])
-
-    if config.train.remat:
-        apply = jax.checkpoint(apply, policy=keep)
 
     def inputs_and_targets(key, image, size, boxes, labels):
         image, boxes, labels = augment(
@@ -82,7 +75,7 @@ def build_train_step(
 
     def loss_fn(params, batch_stats, images, loc_targets, label_targets):
         variables = {"params": params, "batch_stats": batch_stats}
-        (loc, conf), updates = apply(variables, images)
+        (loc, conf), updates = model.apply(variables, images, train=True, mutable=["batch_stats"])
         losses = multibox_loss(
             loc,
             conf,
