@@ -116,6 +116,7 @@ def base() -> ConfigDict:
     config.train.batch_size = 32  # over all devices
     config.train.accumulate = 1  # parts of a batch, one after the other: as much less memory
     config.train.steps = 120_000
+    config.train.remat = False  # for the gradient compute VGG's stages anew: less memory, slower
     config.train.log_every = 50
     config.train.checkpoint_every = 2_000
     config.train.eval_every = 10_000

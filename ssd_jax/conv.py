@@ -22,6 +22,9 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 # Below this many channels a tap's matrix product is too thin to beat XLA's convolution.
 MIN_CHANNELS_FOR_PRODUCTS = 64
 
+# What a band of rows may copy: a cache's size, as measured (docs/performance.md).
+BAND_BYTES = 4 * 2**20
+
 
 def conv_general_dilated(
     lhs: Float[Array, "B H W I"],
@@ -113,11 +116,13 @@ def weight_gradient_by_products(
     padding: Pads,
     dilation: tuple[int, int],
 ) -> Float[Array, "kh kw I O"]:
-    """The gradient of a convolution's weights as one matrix product a kernel tap, float32 or wider.
+    """The gradient of a convolution's weights as matrix products, float32 or wider.
 
-    For tap (i, j) it is the product of the input as that tap sees it, a strided slice of the
-    padded input, with the gradient at the output, summed over images and places.
+    For tap (i, j) it is the product of the input as that tap sees it with the gradient at the
+    output, summed over images and places.
     """
+    if stride == (1, 1) and kernel_size[1] > 1:
+        return _rows_by_columns(x, cotangent, kernel_size, padding, dilation)
     batch, height, width, _ = cotangent.shape
     channels = x.shape[3]
     dtype = np.promote_types(x.dtype, np.float32)
@@ -134,6 +139,63 @@ def weight_gradient_by_products(
 
     rows, columns = kernel_size
     return jnp.stack([jnp.stack([tap(i, j) for j in range(columns)]) for i in range(rows)])
+
+
+def _rows_by_columns(
+    x: Float[Array, "B H W I"],
+    cotangent: Float[Array, "B h w O"],
+    kernel_size: tuple[int, int],
+    padding: Pads,
+    dilation: tuple[int, int],
+) -> Float[Array, "kh kw I O"]:
+    """All taps of a convolution of stride 1 in one product, [kh I, pixels] by [pixels, kw O].
+
+    The input is shifted by rows, the gradient by columns: tap (i, j) is where shift i of the one
+    meets shift j of the other. The factors are kh and kw times as large as what they copy, where
+    taps one by one copy the input kh kw times, and the product is large enough to be quick.
+
+    It goes by bands of rows that fit in a cache, unless the result is so large that adding to it
+    for every band costs more. Images are summed at the end, not in a band: split over devices, they
+    are summed once then, and not for each band.
+    """
+    kh, kw = kernel_size
+    batch, height, _, outputs = cotangent.shape
+    width, channels = x.shape[2:]
+    dtype = np.promote_types(x.dtype, np.float32)
+    reach_rows, reach = (kh - 1) * dilation[0], (kw - 1) * dilation[1]
+    x = jnp.pad(x, ((0, 0), padding[0], (0, 0), (0, 0)))
+    left, right = padding[1]
+    cotangent = jnp.pad(cotangent, ((0, 0), (0, 0), (reach - left, reach - right), (0, 0)))
+    row_bytes = width * (kh * channels + kw * outputs) * x.dtype.itemsize
+    rows = max(1, BAND_BYTES // row_bytes)
+
+    def factors(x: Array, cotangent: Array) -> tuple[Array, Array]:
+        count = cotangent.shape[1]
+        tops = [i * dilation[0] for i in range(kh)]
+        lefts = [reach - j * dilation[1] for j in range(kw)]
+        seen = jnp.concatenate([x[:, top : top + count] for top in tops], axis=3)
+        sent = jnp.concatenate([cotangent[:, :, at : at + width] for at in lefts], axis=3)
+        return seen, sent
+
+    if rows >= height or kh * channels * kw * outputs * dtype.itemsize > BAND_BYTES:
+        product = jnp.einsum("bhwi,bhwo->io", *factors(x, cotangent), preferred_element_type=dtype)
+    else:
+        bands = -(-height // rows)
+        missing = ((0, 0), (0, bands * rows - height), (0, 0), (0, 0))
+        # Materialised: fused into the bands' copies, the padding's comparisons slow them down.
+        x, cotangent = lax.optimization_barrier((jnp.pad(x, missing), jnp.pad(cotangent, missing)))
+
+        def add_band(band: Array, sums: Array) -> Array:
+            start = band * rows
+            seen, sent = factors(
+                lax.dynamic_slice_in_dim(x, start, rows + reach_rows, axis=1),
+                lax.dynamic_slice_in_dim(cotangent, start, rows, axis=1),
+            )
+            return sums + jnp.einsum("bhwi,bhwo->bio", seen, sent, preferred_element_type=dtype)
+
+        sums = jnp.zeros((batch, kh * channels, kw * outputs), dtype)
+        product = jnp.sum(lax.fori_loop(0, bands, add_band, sums), axis=0)
+    return product.reshape(kh, channels, kw, outputs).transpose(0, 2, 1, 3)
 
 
 def max_pool_2x2(x: Float[Array, "B H W C"], *, ceil: bool = False) -> Float[Array, "B h w C"]:

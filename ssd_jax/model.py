@@ -79,6 +79,7 @@ class VGG16(nn.Module):
     width: float = 1.0
     batch_norm: bool = False
     dtype: Dtype = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -86,18 +87,25 @@ class VGG16(nn.Module):
     ) -> tuple[Float[Array, "B h4 w4 C4"], Float[Array, "B h7 w7 C7"]]:
         """Returns the features of conv4_3 (stride 8) and of fc7 (stride 16)."""
         shared = {"batch_norm": self.batch_norm, "dtype": self.dtype}
-        conv4_3 = x
-        for stage, channels in enumerate(VGG_STAGES, start=1):
-            for layer, count in enumerate(channels, start=1):
+
+        def run_stage(module: nn.Module, x: Array, stage: int) -> tuple[Array, Array]:
+            """The features of a stage, and the same pooled."""
+            del module  # the layers' parent, as `nn.remat` wants it
+            for layer, count in enumerate(VGG_STAGES[stage - 1], start=1):
                 name = f"conv{stage}_{layer}"
                 x = ConvUnit(scaled(count, self.width), name=name, **shared)(x, train)
-            if stage == 4:
-                conv4_3 = x
             if stage == 5:
-                x = max_pool_3x3(x)
-            else:
-                # Only pool3 rounds up (75 -> 38); the others drop an odd last row and column.
-                x = max_pool_2x2(x, ceil=stage == 3)
+                return x, max_pool_3x3(x)
+            # Only pool3 rounds up (75 -> 38); the others drop an odd last row and column.
+            return x, max_pool_2x2(x, ceil=stage == 3)
+
+        if self.remat:
+            run_stage = nn.remat(run_stage, static_argnums=(2,))
+        conv4_3 = x
+        for stage in range(1, len(VGG_STAGES) + 1):
+            features, x = run_stage(self, x, stage)
+            if stage == 4:
+                conv4_3 = features
         fc = scaled(FC_CHANNELS, self.width)
         x = ConvUnit(fc, padding=(6, 6), dilation=6, name="fc6", **shared)(x, train)
         x = ConvUnit(fc, kernel=(1, 1), padding=(0, 0), name="fc7", **shared)(x, train)
@@ -201,6 +209,8 @@ class SSD(nn.Module):
       backbone: a module in place of VGG16, L2Norm and the extra layers: called as
         `backbone(images, train)`, it returns a feature map [B, rows, columns, channels] for each
         level of the priors. `width` and `batch_norm` are then its own business.
+      remat: whether the gradient keeps of VGG's stages only what goes in and computes the rest
+        anew: less memory for one more pass forward.
     """
 
     num_classes: int
@@ -209,6 +219,7 @@ class SSD(nn.Module):
     batch_norm: bool = False
     dtype: Dtype = jnp.float32
     backbone: nn.Module | None = None
+    remat: bool = False
 
     def setup(self) -> None:
         """Makes the submodules; a ValueError says that the priors are another network's."""
@@ -222,7 +233,7 @@ class SSD(nn.Module):
                 f"its priors are for {self.priors.feature_maps}"
             )
         shared = {"width": self.width, "batch_norm": self.batch_norm, "dtype": self.dtype}
-        self.vgg = VGG16(**shared, name="backbone")
+        self.vgg = VGG16(**shared, remat=self.remat, name="backbone")
         # 20 is for 512 channels: features of a narrower network come out as large one by one.
         self.l2norm = L2Norm(20.0 * self.width**0.5)
         self.extras = Extras(self.priors.image_size, **shared)

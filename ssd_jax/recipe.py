@@ -67,6 +67,7 @@ def build_model(config: ConfigDict, class_names: tuple[str, ...]) -> SSD:
         width=config.model.width,
         batch_norm=config.model.batch_norm,
         dtype=choose("model.dtype", config.model.dtype, DTYPES),
+        remat=config.train.remat,
     )
 
 

@@ -1,0 +1,234 @@
+"""What the benchmarks share: clocks, the machine's limits, figures as a table and as JSON.
+
+Every benchmark is `measure(report, quick)` in a file of its own, run by `main(__doc__, measure)`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+# Before JAX starts: PyTorch, timed in the same process, needs memory of the GPU too.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+import jax
+import jax.numpy as jnp
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = (
+    *("jax", "jaxlib", "flax", "optax", "numpy", "grain", "opencv-python-headless"),
+    *("faster-coco-eval", "torch", "torchvision"),
+)
+
+Call = Callable[[], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One thing measured.
+
+    Attributes:
+      name: what it is.
+      value: the number.
+      unit: of the number.
+      bar: what it has to be, such as '<= 1.3'; '' where there is none.
+      met: whether it is; None where there is no bar.
+    """
+
+    name: str
+    value: float
+    unit: str
+    bar: str = ""
+    met: bool | None = None
+
+
+class Report:
+    """The figures of one benchmark, gathered, printed and written.
+
+    Attributes:
+      subject: the benchmark's name.
+      figures: in the order measured.
+      notes: what was left out, and why.
+    """
+
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+        self.figures: list[Figure] = []
+        self.notes: list[str] = []
+
+    def add(
+        self,
+        name: str,
+        value: float,
+        unit: str,
+        *,
+        at_most: float | None = None,
+        at_least: float | None = None,
+    ) -> None:
+        """Adds a figure and says it; of the two bars one at most is given."""
+        figure = Figure(name, value, unit)
+        if at_most is not None:
+            figure = dataclasses.replace(figure, bar=f"<= {at_most:g}", met=value <= at_most)
+        elif at_least is not None:
+            figure = dataclasses.replace(figure, bar=f">= {at_least:g}", met=value >= at_least)
+        self.figures.append(figure)
+        print(f"{name}: {value:.4g} {unit}", flush=True)
+
+    def note(self, text: str) -> None:
+        """Says what was left out, and why."""
+        self.notes.append(text)
+        print(text, flush=True)
+
+    def write(self, folder: Path, quick: bool) -> Path:
+        """Writes the figures as JSON, with the machine, the versions and the date."""
+        path = folder / f"{self.subject}_{jax.default_backend()}.json"
+        content = {
+            "subject": self.subject,
+            "quick": quick,
+            **machine(),
+            "figures": [dataclasses.asdict(figure) for figure in self.figures],
+            "notes": self.notes,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=2) + "\n")
+        return path
+
+
+def main(description: str, measure: Callable[[Report, bool], None]) -> None:
+    """The command line of a benchmark."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="small sizes: does it all run?")
+    parser.add_argument("--results", type=Path, help="the folder of the JSON files")
+    options = parser.parse_args()
+    report = Report(Path(sys.argv[0]).stem)
+    measure(report, options.quick)
+    print_figures([(report.subject, figure) for figure in report.figures])
+    # Quick figures are no results: they must not take the place of those that are kept.
+    folder = options.results or (RESULTS / "quick" if options.quick else RESULTS)
+    print(f"written to {report.write(folder, options.quick)}")
+
+
+def print_figures(figures: list[tuple[str, Figure]]) -> None:
+    """A table of (subject, figure): what was measured, the bar, whether it is met."""
+    table = Table()
+    for column in ("subject", "what"):
+        table.add_column(column, overflow="fold")
+    for column in ("figure", "bar", ""):
+        table.add_column(column, justify="right", no_wrap=True)
+    verdicts = {True: "met", False: "[bold]not met[/bold]", None: ""}
+    for subject, figure in figures:
+        value = f"{figure.value:.4g} {figure.unit}".rstrip()
+        table.add_row(subject, figure.name, value, figure.bar, verdicts[figure.met])
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def machine() -> dict[str, Any]:
+    """Device, versions, date."""
+    installed = {one.name for one in importlib.metadata.distributions()}
+    device = jax.devices()[0]
+    kind = processor() if on_cpu() else device.device_kind
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device": f"{len(jax.devices())} x {kind}",
+        "host": f"{os.cpu_count()} x {processor()}",
+        "python": platform.python_version(),
+        "versions": {
+            name: importlib.metadata.version(name) for name in PACKAGES if name in installed
+        },
+    }
+
+
+def processor() -> str:
+    """The processor's name, where Linux tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((x.split(":")[1].strip() for x in lines if "model name" in x), platform.machine())
+
+
+def on_cpu() -> bool:
+    """Whether JAX computes on the CPU: the bars of both kinds of machine differ."""
+    return jax.default_backend() == "cpu"
+
+
+def wait(result: Any) -> None:
+    """Returns when the result is there, JAX's or PyTorch's."""
+    jax.block_until_ready(result)
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def medians(
+    calls: Mapping[str, Call], *, rounds: int, at_once: int = 1, warm_up: int = 2
+) -> dict[str, float]:
+    """Seconds a call of each, the median of some rounds; each round times each once.
+
+    In turns, so that what else the machine does falls on all alike.
+
+    Args:
+      calls: by name; what they return is waited for.
+      rounds: how often each is timed.
+      at_once: calls that a round makes before it waits; above 1 the device does not wait for the
+        host in between, as in training.
+      warm_up: calls of each before the clock runs.
+    """
+    for call in calls.values():
+        for _ in range(warm_up):
+            wait(call())
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            started = time.perf_counter()
+            for _ in range(at_once):
+                result = call()
+            wait(result)
+            seconds[name].append((time.perf_counter() - started) / at_once)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def matrix_limit() -> float:
+    """Operations a second of a large matrix product: bfloat16 on a GPU, float32 on a CPU."""
+    side, dtype = (2048, jnp.float32) if on_cpu() else (8192, jnp.bfloat16)
+    a = jax.random.normal(jax.random.key(0), (side, side), dtype)
+    product = jax.jit(lambda a: a @ a)
+    at_once = 1 if on_cpu() else 20
+    seconds = medians({"": lambda: product(a)}, rounds=7, at_once=at_once)[""]
+    return 2 * side**3 / seconds
+
+
+def copy_limit() -> float:
+    """Bytes a second read and written by an elementwise operation on a large array."""
+    a = jnp.zeros((2**26 if on_cpu() else 2**29,), jnp.float32)
+    plus_one = jax.jit(lambda a: a + 1)
+    return 2 * a.nbytes / medians({"": lambda: plus_one(a)}, rounds=7)[""]
+
+
+def importable(name: str) -> bool:
+    """Whether a package is there and starts; torchvision's may be another torch's."""
+    if importlib.util.find_spec(name) is None:
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module(name)
+    except (ImportError, RuntimeError, OSError):
+        return False
+    return True

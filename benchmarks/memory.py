@@ -1,0 +1,78 @@
+"""The memory of a training step by the compiler's own analysis, with and without rematerialisation.
+
+    python benchmarks/memory.py [--quick]
+
+Nothing of the size in question is run: the step is compiled for growing batches, and from two of
+them, memory being linear in the batch, follows the largest that fits in 16, 24 and 80 GB. What
+rematerialisation costs in time is measured on a batch that fits.
+
+XLA's CPU backend merges what is computed anew with what was computed before: it neither saves nor
+costs anything there. For the analysis on a CPU that pass is off, to see what the program asks for.
+"""
+
+import jax
+from common import Report, main, medians, on_cpu
+from workload import CLASS_NAMES, Training, make_batch, recipe
+
+from ssd_jax.recipe import build_model
+from ssd_jax.training.optimizer import build_optimizer
+from ssd_jax.training.state import init_state
+from ssd_jax.training.step import build_train_step
+
+GB = 1e9
+CPU_PASSES_OFF = "cse,cse_barrier_expander,optimization-barrier-expander"
+
+
+def measure(report: Report, quick: bool) -> None:
+    """Both sizes, with and without."""
+    dtype = "float32" if on_cpu() else "bfloat16"
+    batches = (1, 2) if quick else (4, 8) if on_cpu() else (16, 32)
+    for size in (300,) if quick else (300, 512):
+        for remat in (False, True):
+            case = f"SSD{size}, {dtype}" + (", train.remat" if remat else "")
+            small, large = (step_bytes(size, dtype, count, remat) for count in batches)
+            an_image = (large - small) / (batches[1] - batches[0])
+            rest = small - an_image * batches[0]
+            report.add(f"{case}: an image", an_image / GB, "GB")
+            report.add(f"{case}: whatever the batch", rest / GB, "GB")
+            for memory in (16, 24, 80):
+                fits = int((memory * GB - rest) // an_image)
+                report.add(f"{case}: largest batch in {memory} GB", fits, "images")
+    if on_cpu():
+        report.note("on a CPU XLA undoes rematerialisation: its cost in time is left out")
+    else:
+        measure_cost(report, dtype, quick)
+
+
+def step_bytes(size: int, dtype: str, batch_size: int, remat: bool) -> int:
+    """What a step needs on the device: arguments, results that do not reuse theirs, and between."""
+    config = recipe(size, batch_size=batch_size, dtype=dtype)
+    config.train.remat = remat
+    model, optimizer = build_model(config, CLASS_NAMES), build_optimizer(config)
+    state = jax.eval_shape(lambda: init_state(model, optimizer, config.seed))
+    step = jax.jit(build_train_step(config, model, optimizer), donate_argnums=0)
+    options = {"xla_disable_hlo_passes": CPU_PASSES_OFF} if on_cpu() else {}
+    sizes = step.lower(state, make_batch(config)).compile(options).memory_analysis()
+    return (
+        sizes.argument_size_in_bytes
+        + sizes.output_size_in_bytes
+        - sizes.alias_size_in_bytes
+        + sizes.temp_size_in_bytes
+    )
+
+
+def measure_cost(report: Report, dtype: str, quick: bool) -> None:
+    """The time of a step with rematerialisation, by that without."""
+    batch_size = 8 if quick else 32
+    calls = {}
+    for remat in (False, True):
+        config = recipe(300, batch_size=batch_size, dtype=dtype)
+        config.train.remat = remat
+        calls["train.remat" if remat else "plain"] = Training(config)
+    seconds = medians(calls, rounds=3 if quick else 7, at_once=5)
+    ratio = seconds["train.remat"] / seconds["plain"]
+    report.add(f"SSD300, {dtype}, batch {batch_size}: train.remat's time by plain", ratio, "")
+
+
+if __name__ == "__main__":
+    main(__doc__, measure)

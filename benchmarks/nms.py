@@ -1,0 +1,92 @@
+"""Times non-maximum suppression against torchvision's batched_nms, or a loop like ssd.pytorch's.
+
+    python benchmarks/nms.py [--quick]
+
+20 classes at once: crowded candidates (many objects, each found many times) and adversarial ones (a
+chain in which each box overlaps but the next too much, so that one decision waits for the other);
+then one class with 100 to 4000 candidates. What stays is compared before anything is timed.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from common import Report, importable, main, medians
+
+from ssd_jax.detection import nms
+
+CLASSES, CANDIDATES, IOU = 20, 400, 0.45
+
+
+def crowded(rng: np.random.Generator, classes: int, count: int) -> np.ndarray:
+    """Boxes [classes, count, 4]: about ten round each of count / 10 objects, best first."""
+    centre = rng.uniform(0.1, 0.9, (classes, count // 10, 1, 2)) + rng.normal(
+        0, 0.01, (classes, count // 10, 10, 2)
+    )
+    size = rng.uniform(0.05, 0.2, (classes, count // 10, 1, 2)) * rng.uniform(
+        0.9, 1.1, (classes, count // 10, 10, 2)
+    )
+    boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=-1)
+    return rng.permuted(boxes.reshape(classes, -1, 4), axis=1).astype(np.float32)
+
+
+def chains(classes: int, count: int) -> np.ndarray:
+    """Boxes [classes, count, 4], each an IoU of .54 with the next and of .25 with the one after."""
+    left = 0.3 * np.arange(count, dtype=np.float32)
+    one = np.stack([left, np.zeros(count), left + 1, np.ones(count)], axis=1)
+    return np.broadcast_to(one, (classes, count, 4)).astype(np.float32)
+
+
+def measure(report: Report, quick: bool) -> None:
+    """Both kinds at the recipe's size, then growing ones."""
+    rng = np.random.default_rng(0)
+    compare(report, "crowded", crowded(rng, CLASSES, CANDIDATES), quick)
+    compare(report, "a chain", chains(CLASSES, CANDIDATES), quick)
+    for count in (100, 400) if quick else (100, 200, 400, 1000, 2000, 4000):
+        compare(report, "crowded", crowded(rng, 1, count), quick)
+
+
+def compare(report: Report, kind: str, boxes: np.ndarray, quick: bool) -> None:
+    """Times ours and the peer on boxes [classes, count, 4]."""
+    classes, count, _ = boxes.shape
+    scores = np.tile(np.linspace(1, 0.02, count, dtype=np.float32), (classes, 1))
+    suppress = jax.jit(jax.vmap(lambda boxes, valid: nms(boxes, valid, IOU)))
+    on_device = jnp.asarray(boxes), jnp.ones((classes, count), bool)
+    calls = {"ssd_jax": lambda: suppress(*on_device)}
+    if importable("torch"):
+        name, call = peer(boxes, scores)
+        calls[name] = call
+        stays = np.zeros((classes, count), bool)
+        stays.reshape(-1)[call().cpu().numpy()] = True
+        np.testing.assert_array_equal(suppress(*on_device), stays)
+    seconds = medians(calls, rounds=3 if quick else 9)
+    case = f"{kind}, {classes} x {count}"
+    for name, time in seconds.items():
+        report.add(f"{case}: {name}", 1e3 * time, "ms")
+
+
+def peer(boxes: np.ndarray, scores: np.ndarray):
+    """(name, a call that returns the flat indices that stay)."""
+    import literal_torch
+    import torch
+    from peers_torch import device
+
+    boxes, scores = (torch.from_numpy(x.copy()).to(device()) for x in (boxes, scores))
+    classes, count = scores.shape
+    if importable("torchvision"):
+        from torchvision.extension import _has_ops
+        from torchvision.ops import batched_nms
+
+        if _has_ops():
+            number = torch.arange(classes, device=device()).repeat_interleave(count)
+            flat = boxes.view(-1, 4), scores.view(-1), number
+            return "torchvision.ops.batched_nms", lambda: batched_nms(*flat, IOU)
+
+    def loops():
+        kept = [literal_torch.nms(b, s, IOU, count) for b, s in zip(boxes, scores, strict=True)]
+        return torch.cat([k + row * count for row, k in enumerate(kept)])
+
+    return "PyTorch loops", loops
+
+
+if __name__ == "__main__":
+    main(__doc__, measure)

@@ -1,0 +1,89 @@
+"""What the compiled step sends between devices, and what of it is computed anew."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks.collectives import Collective, collectives
+from ssd_jax.recipe import build_model
+from ssd_jax.sharding import make_mesh
+from ssd_jax.training.optimizer import build_optimizer
+from ssd_jax.training.state import init_state
+from ssd_jax.training.step import build_train_step, compile_train_step
+from tests.small import small_config
+
+CLASSES = ("cat", "dog")
+
+pytestmark = pytest.mark.usefixtures("loose_dtypes")
+
+
+def shapes_of_a_batch(rows: int) -> dict[str, jax.ShapeDtypeStruct]:
+    return {
+        "image": jax.ShapeDtypeStruct((rows, 160, 160, 3), jnp.uint8),
+        "size": jax.ShapeDtypeStruct((rows, 2), jnp.int32),
+        "boxes": jax.ShapeDtypeStruct((rows, 5, 4), jnp.float32),
+        "labels": jax.ShapeDtypeStruct((rows, 5), jnp.int32),
+    }
+
+
+def test_devices_exchange_the_gradients_once_and_nothing_else_large():
+    config = small_config("")
+    config.model.batch_norm = False
+    config.optimizer.kind = "sgd"
+    model, optimizer = build_model(config, CLASSES), build_optimizer(config)
+    state = jax.eval_shape(lambda: init_state(model, optimizer, config.seed))
+    mesh = make_mesh(jax.devices())
+    step = compile_train_step(build_train_step(config, model, optimizer), mesh)
+    found = collectives(step.lower(state, shapes_of_a_batch(8)).compile().as_text())
+
+    parameters = jax.tree.leaves(state.params)
+    large = [one for one in found if one.bytes > 100]
+    gradients = 4 * sum(leaf.size for leaf in parameters)
+    # The gradients of all parameters at once, and with them the two sums of the loss.
+    assert [one.kind for one in large] == ["all-reduce"]
+    assert gradients <= large[0].bytes <= gradients + 100
+    assert len(parameters) <= large[0].arrays <= len(parameters) + 4
+    assert {one.kind for one in found} == {"all-reduce"}
+    assert len(found) <= 6
+
+
+def test_collectives_are_read_from_the_text():
+    text = """
+  %a = (f32[8]{0}, bf16[3,3,3,8]{3,2,1,0}, /*index=2*/s32[]) all-reduce(%x, %y, %z), channel_id=1
+  ROOT %b = pred[] all-reduce(%c), to_apply=%region
+  %all-reduce.7 = f32[4]{0} add(%all-reduce.5, %b)
+  %g = f32[16,4]{1,0} all-gather-start(%h), dimensions={0}
+  %d = f32[16,4]{1,0} all-gather-done(%g)
+"""
+    assert collectives(text) == [
+        Collective("all-reduce", 3, 32 + 432 + 4),
+        Collective("all-reduce", 1, 1),
+        Collective("all-gather", 1, 256),
+    ]
+
+
+def test_rematerialisation_changes_no_gradient_and_keeps_less():
+    config = small_config("")
+    images = jax.random.normal(jax.random.key(0), (2, 96, 96, 3))
+    kept, gradients, variables = {}, {}, None
+    for remat in (False, True):
+        config.train.remat = remat
+        model = build_model(config, CLASSES)
+        variables = variables or jax.jit(model.init)(jax.random.key(1), images)
+
+        def loss(params, model=model, variables=variables):
+            (loc, conf), _ = model.apply(
+                {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
+            )
+            return jnp.sum(jnp.sin(loc)) + jnp.sum(jnp.sin(conf))
+
+        gradients[remat] = jax.jit(jax.grad(loss))(variables["params"])
+        residuals = jax.eval_shape(
+            lambda params, loss=loss: jax.vjp(loss, params)[1], variables["params"]
+        )
+        kept[remat] = sum(leaf.size for leaf in jax.tree.leaves(residuals))
+    for ours, plain in zip(*map(jax.tree.leaves, (gradients[True], gradients[False])), strict=True):
+        # Sums of terms of both signs: small entries of a kernel have the errors of the large ones.
+        np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-5 * np.abs(plain).max())
+    assert kept[True] < kept[False] / 3
