@@ -143,7 +143,13 @@ def build_page(detector: Detector) -> Any:
                 label="picture",
                 elem_id="given",
             )
-            drawn = gr.Image(label="found", interactive=False, format="png", elem_id="drawn")
+            drawn = gr.Image(
+                label="found",
+                interactive=False,
+                format="png",
+                buttons=["download", "fullscreen"],
+                elem_id="drawn",
+            )
         summary = gr.Markdown(elem_id="summary")
         overall = gr.Slider(
             0, 1, SCORE_THRESHOLD, step=0.01, label="score threshold", elem_id="overall"

@@ -27,7 +27,7 @@ def test_every_snippet_runs(monkeypatch):
     for snippet in snippets:
         # As many empty lines before it, so that a traceback has the page's line numbers.
         above = "\n" * text[: snippet.start(1)].count("\n")
-        with jax.numpy_rank_promotion("allow"):
+        with jax.numpy_rank_promotion("allow"), jax.default_prng_impl("rbg"):
             exec(compile(above + snippet[1], str(ROOT / "docs/library.md"), "exec"), names)
 
 
