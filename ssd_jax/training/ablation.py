@@ -151,12 +151,14 @@ def _train(config: ConfigDict, choice: str, seed: int, out: Path, console: Conso
     folder = out / re.sub(r"\W+", "_", choice) / str(seed)
     start = time.monotonic()
     try:
-        mean_ap = train(config, folder, console=console).mean
+        evaluation = train(config, folder, console=console)
     except FloatingPointError as fault:
         # A choice that diverges is a result, and no reason to lose the others'.
         console.print(f"{choice}, seed {seed}: {cli.one_line(fault)}", style="red")
-        mean_ap = None
-    return Run(choice, seed, mean_ap, round(time.monotonic() - start, 1))
+        return Run(choice, seed, None, round(time.monotonic() - start, 1))
+    if evaluation is None:  # a SIGTERM ended the run; the same command goes on with it
+        raise SystemExit(0)
+    return Run(choice, seed, evaluation.mean, round(time.monotonic() - start, 1))
 
 
 def _read(out: Path, variants: Mapping[str, ConfigDict]) -> dict[tuple[str, int], Run]:
