@@ -192,7 +192,7 @@ def test_files_of_every_depth_are_right(tmp_path):
     detector = color_detector()
     array = picture(RED)
     alpha = np.dstack([array, np.full(array.shape[:2], 9, np.uint8)])
-    Image.fromarray(alpha, "RGBA").save(tmp_path / "rgba.png")
+    Image.fromarray(alpha).save(tmp_path / "rgba.png")
     Image.fromarray(array).quantize(8).save(tmp_path / "palette.png")
     Image.fromarray(array).convert("CMYK").save(tmp_path / "cmyk.jpg", quality=95)
     (tmp_path / "wide.png").write_bytes(_png16(array))

@@ -33,9 +33,9 @@ def test_the_notebook_runs(tmp_path, monkeypatch, shapes_folder):
     with jax.default_prng_impl("rbg"):  # compiles in a fraction of the time
         for number, cell in enumerate(cells):
             source = "".join(cell["source"])
-            source = source.replace("START_STEPS, STEPS = 200, 150", "START_STEPS, STEPS = 2, 2")
+            source = source.replace("START_STEPS, STEPS = 200, 400", "START_STEPS, STEPS = 2, 2")
             exec(compile(source, f"cell {number}", "exec"), names)
-    assert "START_STEPS, STEPS = 200, 150" in "".join(cells[0]["source"])
+    assert "START_STEPS, STEPS = 200, 400" in "".join(cells[0]["source"])
     assert [data[:4] for data in shown] == [b"\x89PNG"] * 2
     assert len(names["results"]) == 8
     assert Detector.from_checkpoint("runs/finetune/fine").class_names == ("plus", "ring")
