@@ -8,7 +8,7 @@
 Without `voc_root` (an unpacked VOCdevkit with VOC2007 and VOC2012) or `archives` it downloads.
 120,000 steps of 32 images from a VGG16 pretrained on ImageNet, which it downloads
 (--config.init=FILE takes one that is there, docs/weights.md). Published: 77.2 mAP.
-`schedule=fast` is a third of the images at a higher rate: see ssd_jax/schedules.py.
+`schedule=fast` is less than half of the images at a higher rate: see ssd_jax/schedules.py.
 
 Behind each value is its source: a section of the paper (arXiv 1512.02325v5), or the original
 program's script, examples/ssd/ssd_pascal.py of the branch `ssd` of weiliu89/caffe ("script").

@@ -18,7 +18,7 @@ def base() -> ConfigDict:
     # Where weights start: 'scratch', 'imagenet' (VGG16, downloaded), a file that docs/weights.md
     # lists, or the folder of a run. What it needs of model.mean and model.std, it sets.
     config.init = "scratch"
-    config.schedule = "full"  # 'fast': VOC in a third of the time, see ssd_jax/schedules.py
+    config.schedule = "full"  # 'fast': VOC, shorter: see ssd_jax/schedules.py
 
     config.data = ConfigDict()
     config.data.kind = "voc"  # 'shapes', 'voc', 'voc_folder', 'coco', 'coco_json' or 'tfds'

@@ -22,6 +22,10 @@ from tests.reference import train_torch  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("loose_dtypes")
 
+# A tenth of the recipe's: at its own, from random weights, rounding grows a hundredfold a step, and
+# after a few reaches the choice of hard negatives. The first step agrees to it at any rate.
+FIVE_STEPS_RATE = 1e-4
+
 CLASSES = tuple("abcdefghijklmnopqrst")
 
 
@@ -103,19 +107,19 @@ def assert_same_training(config, *, steps: int, rows: int, dtype=np.float32) -> 
 
 
 def test_five_steps_of_ssd300_are_pytorchs():
-    """At full width. At a tenth of the rate: from random weights, single precision's rounding
-    reaches the choice of hard negatives within few steps of the full one."""
+    """At full width."""
     config = original(voc300, width=1.0, batch_norm=False)
-    config.optimizer.rate = 1e-4
+    config.optimizer.rate = FIVE_STEPS_RATE
     assert_same_training(config, steps=5, rows=1)
 
 
 def test_five_steps_with_batch_norm_are_pytorchs():
     """In double precision: over the few values of the last maps batch norm enlarges rounding."""
     with jax.enable_x64(True):
-        config = original(voc300, width=0.125, batch_norm=True)
-        assert_same_training(config, steps=5, rows=4, dtype=np.float64)
+        config = original(voc300, width=1 / 16, batch_norm=True)
+        config.optimizer.rate = FIVE_STEPS_RATE
+        assert_same_training(config, steps=5, rows=3, dtype=np.float64)
 
 
 def test_a_step_of_ssd512_is_pytorchs():
-    assert_same_training(original(voc512, width=0.25, batch_norm=False), steps=1, rows=1)
+    assert_same_training(original(voc512, width=0.125, batch_norm=False), steps=1, rows=1)
