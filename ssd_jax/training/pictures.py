@@ -35,22 +35,22 @@ def build_draw(
         return None
     samples_of = build_samples(config, model.priors)
     priors = jnp.asarray(prior_boxes(model.priors))
-    mean, std = jnp.array(config.model.mean), jnp.array(config.model.std)
+    mean, std = np.array(config.model.mean, np.float32), np.array(config.model.std, np.float32)
 
     @jax.jit
     def view(keys: Array, batch: Mapping[str, Array]) -> tuple[Array, Array, Array, Array]:
-        """Colours, corners of the priors and of what each is to find, and its class."""
+        """Pictures, corners of the priors and of what each is to find, and its class."""
         images, offsets, labels = samples_of(keys, batch)
         objects = jax.vmap(lambda of_image: decode(of_image, priors, model.priors.variances))(
             offsets
         )
-        return images * std + mean, center_to_corner(priors), objects, labels
+        return images, center_to_corner(priors), objects, labels
 
     def draw(batch: Mapping[str, Any], step: int) -> UInt8[np.ndarray, "H W 3"]:
         rows = {name: np.asarray(batch[name][:count]) for name in BATCH_FIELDS}
         keys = row_keys(config.seed, step - 1, len(rows["image"]))
-        colours, corners, objects, labels = jax.device_get(view(keys, rows))
-        pixels = np.clip(np.rint(colours), 0, 255).astype(np.uint8)
+        images, corners, objects, labels = jax.device_get(view(keys, rows))
+        pixels = np.clip(np.rint(images * std + mean), 0, 255).astype(np.uint8)
         drawn = [
             _draw_matches(picture, corners[of > 0], found[of > 0], of[of > 0], class_names)
             for picture, found, of in zip(pixels, objects, labels, strict=True)
