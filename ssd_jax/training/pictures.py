@@ -66,7 +66,7 @@ def _draw_matches(
     objects: Float[np.ndarray, "n 4"],
     labels: Int[np.ndarray, "n"],
     class_names: Sequence[str],
-) -> UInt8[np.ndarray, "h w 3"]:
+) -> UInt8[np.ndarray, "H W 3"]:
     """Both boxes of each prior, relative to the picture, and the object's class."""
     # Enlarged first, so that lines stay thin on the pictures of a small network.
     scale = np.float32(_CELL)
