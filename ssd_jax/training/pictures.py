@@ -18,7 +18,8 @@ from ssd_jax.training.objective import BATCH_FIELDS, build_samples, row_keys
 from ssd_jax.visualize import contact_sheet, draw_boxes
 
 _COLUMNS = 4
-_CELL = 320  # pixels of a picture's side on the sheet
+_CELL = 320  # pixels of a side of a cell of the sheet
+_SIDE = _CELL - 4  # of its picture, which is then drawn as it is
 _MATCHED = (255, 255, 255)
 
 
@@ -69,8 +70,8 @@ def _draw_matches(
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Both boxes of each prior, relative to the picture, and the object's class."""
     # Enlarged first, so that lines stay thin on the pictures of a small network.
-    scale = np.float32(_CELL)
-    drawn = cv2.resize(picture, (_CELL, _CELL), interpolation=cv2.INTER_LINEAR)
+    scale = np.float32(_SIDE)
+    drawn = cv2.resize(picture, (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR)
     for corners in np.rint(priors * scale).astype(int).tolist():
         cv2.rectangle(drawn, corners[:2], corners[2:], _MATCHED)
     # The priors of one object give it alike but for rounding.
