@@ -83,13 +83,15 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
 
 def _leave_the_others(fault: Exception) -> NoReturn:
     """Tells a fault of one of several processes, and ends it."""
-    if _TRACEBACK.value or not isinstance(fault, USER_FAULTS):
-        traceback.print_exception(fault)
-    print(f"error: {processes.this_one()}: {one_line(fault)}", file=sys.stderr)
-    if processes.lost_touch(fault):
-        print("error: another process is gone; which one follows", file=sys.stderr, flush=True)
-        processes.await_verdict(flags.FLAGS.heartbeat)
-    processes.leave(1)
+    try:
+        if _TRACEBACK.value or not isinstance(fault, USER_FAULTS):
+            traceback.print_exception(fault)
+        print(f"error: {processes.this_one()}: {one_line(fault)}", file=sys.stderr)
+        if processes.lost_touch(fault):
+            print("error: another process is gone; which one follows", file=sys.stderr, flush=True)
+            processes.await_verdict(flags.FLAGS.heartbeat)
+    finally:  # also where nobody reads what is printed any more
+        processes.leave(1)
 
 
 def one_line(fault: BaseException) -> str:

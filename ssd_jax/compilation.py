@@ -29,7 +29,7 @@ def enable_cache(folder: str | None) -> None:
     On GPUs the timings by which kernels are chosen are kept too.
     """
     if folder is None:
-        folder = jax.config.read("jax_compilation_cache_dir") or str(cache_folder() / "compiled")
+        folder = jax.config.values["jax_compilation_cache_dir"] or str(cache_folder() / "compiled")
     if not folder:
         jax.config.update("jax_compilation_cache_dir", None)
         return

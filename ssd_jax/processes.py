@@ -1,5 +1,6 @@
 """A run of several processes on one or more machines, and what they say to each other."""
 
+import contextlib
 import os
 import pickle
 import sys
@@ -164,6 +165,7 @@ def leave(code: int) -> NoReturn:
     An orderly end would wait for the other processes, and they wait for this one in their next
     step; so they notice that it is gone, and end too.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # nobody reads them any more
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)

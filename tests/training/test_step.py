@@ -1,4 +1,3 @@
-import dataclasses
 import functools
 import itertools
 
@@ -286,12 +285,8 @@ def twenty_losses(devices: int, fsdp: int) -> list[float]:
     model = build_model(config, CLASSES).clone(dtype=jnp.float64)
     optimizer = build_optimizer(config)
     mesh = make_mesh(jax.devices()[:devices], fsdp)
-    variables = jax.tree.map(lambda x: x.astype(jnp.float64), init_variables(config, model))
-    state = dataclasses.replace(
-        init_state(model, optimizer, config.seed),
-        **variables,
-        opt_state=optimizer.init(variables["params"]),
-    )
+    state = init_state(model, optimizer, config.seed)
+    state = jax.tree.map(lambda x: x.astype(jnp.float64) if x.dtype == np.float32 else x, state)
     placement = state_shardings(mesh, state)
     state = place(state, placement)
     step = compile_train_step(build_train_step(config, model, optimizer), mesh, placement)
