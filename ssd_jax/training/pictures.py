@@ -18,7 +18,8 @@ from ssd_jax.training.objective import BATCH_FIELDS, build_samples, row_keys
 from ssd_jax.visualize import contact_sheet, draw_boxes
 
 _COLUMNS = 4
-_CELL = 320  # pixels of a picture's side on the sheet
+_CELL = 320  # pixels of a side of a cell of the sheet
+_SIDE = _CELL - 4  # of its picture, which is then drawn as it is
 _MATCHED = (255, 255, 255)
 
 
@@ -35,22 +36,22 @@ def build_draw(
         return None
     samples_of = build_samples(config, model.priors)
     priors = jnp.asarray(prior_boxes(model.priors))
-    mean, std = jnp.array(config.model.mean), jnp.array(config.model.std)
+    mean, std = np.array(config.model.mean, np.float32), np.array(config.model.std, np.float32)
 
     @jax.jit
     def view(keys: Array, batch: Mapping[str, Array]) -> tuple[Array, Array, Array, Array]:
-        """Colours, corners of the priors and of what each is to find, and its class."""
+        """Pictures, corners of the priors and of what each is to find, and its class."""
         images, offsets, labels = samples_of(keys, batch)
         objects = jax.vmap(lambda of_image: decode(of_image, priors, model.priors.variances))(
             offsets
         )
-        return images * std + mean, center_to_corner(priors), objects, labels
+        return images, center_to_corner(priors), objects, labels
 
     def draw(batch: Mapping[str, Any], step: int) -> UInt8[np.ndarray, "H W 3"]:
         rows = {name: np.asarray(batch[name][:count]) for name in BATCH_FIELDS}
         keys = row_keys(config.seed, step - 1, len(rows["image"]))
-        colours, corners, objects, labels = jax.device_get(view(keys, rows))
-        pixels = np.clip(np.rint(colours), 0, 255).astype(np.uint8)
+        images, corners, objects, labels = jax.device_get(view(keys, rows))
+        pixels = np.clip(np.rint(images * std + mean), 0, 255).astype(np.uint8)
         drawn = [
             _draw_matches(picture, corners[of > 0], found[of > 0], of[of > 0], class_names)
             for picture, found, of in zip(pixels, objects, labels, strict=True)
@@ -66,11 +67,11 @@ def _draw_matches(
     objects: Float[np.ndarray, "n 4"],
     labels: Int[np.ndarray, "n"],
     class_names: Sequence[str],
-) -> UInt8[np.ndarray, "h w 3"]:
+) -> UInt8[np.ndarray, "H W 3"]:
     """Both boxes of each prior, relative to the picture, and the object's class."""
     # Enlarged first, so that lines stay thin on the pictures of a small network.
-    scale = np.float32(_CELL)
-    drawn = cv2.resize(picture, (_CELL, _CELL), interpolation=cv2.INTER_LINEAR)
+    scale = np.float32(_SIDE)
+    drawn = cv2.resize(picture, (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR)
     for corners in np.rint(priors * scale).astype(int).tolist():
         cv2.rectangle(drawn, corners[:2], corners[2:], _MATCHED)
     # The priors of one object give it alike but for rounding.

@@ -96,4 +96,4 @@ def test_the_layer_and_the_parameter_are_named(healthy):
     assert found.repeats
     assert found.inputs == ["params/extras/conv6_2/conv/kernel was not finite before the step"]
     assert found.layer == "the output of extras/conv6_2/conv is not finite for all images"
-    assert "heads/conf_5/kernel" in found.gradients
+    assert "backbone/conv1_1/conv/kernel" in found.gradients
