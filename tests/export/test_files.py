@@ -10,11 +10,13 @@ import zipfile
 from pathlib import Path
 
 import cv2
+import flax.linen as nn
 import numpy as np
 import pytest
 
 from ssd_jax import __version__, export
 from ssd_jax.detector import Detector
+from ssd_jax.engine import JaxEngine
 from ssd_jax.export.metadata import FORMAT, KEY, Metadata
 from ssd_jax.export.write import write
 from tests.export.networks import CLASS_NAMES
@@ -129,9 +131,7 @@ def test_the_docs_onnxruntime_script_finds_what_the_detector_finds(
 
 def test_the_docs_jax_script_runs(files, tmp_path):
     (tmp_path / "script.py").write_text(snippets("io"))
-    printed = run_python(
-        "script.py", files / "model.stablehlo", cwd=tmp_path, PYTHONPATH=""
-    )
+    printed = run_python("script.py", files / "model.stablehlo", cwd=tmp_path, PYTHONPATH="")
     assert printed.split() == "(2, 100, 4) (2, 100) (2, 100)".split()
 
 
@@ -226,4 +226,8 @@ def test_what_cannot_be_written_is_refused(files, detector, tmp_path):
         write(detector, tmp_path / "model", format="tflite")
     with pytest.raises(ValueError, match="export the checkpoint"):
         write(Detector.from_file(files / "model.stablehlo"), tmp_path / "model", format="onnx")
+    own = detector.engine.model.clone(backbone=nn.Dense(1))
+    engine = JaxEngine(detector.engine.config, CLASS_NAMES, detector.engine.variables, model=own)
+    with pytest.raises(ValueError, match="not on Dense: take the format stablehlo"):
+        write(Detector(engine), tmp_path / "model", format="onnx")
     assert not list(tmp_path.iterdir())
