@@ -218,9 +218,15 @@ class Detector:
           step: the step that it is of, for their messages.
 
         Raises:
-          ValueError: there are checkpoints already, or the engine has no variables.
+          ValueError: there are checkpoints already, the engine has no variables, or its network is
+            another than its config describes.
         """
         engine = self._jax_engine()
+        if engine.model != build_model(engine.config, engine.class_names):
+            raise ValueError(
+                "the network is not the one that its config describes, so no checkpoint could say "
+                "what it is: save its variables with Orbax"
+            )
         if (Path(folder) / FOLDER).exists():
             raise ValueError(f"{folder} holds checkpoints already: give another folder")
         checkpoints = Checkpoints(Path(folder), keep=1)
