@@ -91,8 +91,8 @@ import sys
 for module in ("model", "engine", "recipe", "priors", "detector", "training"):
     sys.modules["ssd_jax." + module] = None
 import numpy as np
-from ssd_jax import export
-engine = export.load({str(files / name)!r}, {runtime!r})
+import ssd_jax
+engine = ssd_jax.export.load({str(files / name)!r}, {runtime!r})
 print(engine(np.zeros((3, 80, 90, 3), np.uint8), np.full((3, 2), 80, np.int32)).boxes.shape)
 """
     assert run_python("-c", script).strip() == "(3, 100, 4)"
