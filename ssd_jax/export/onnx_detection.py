@@ -32,6 +32,7 @@ def add_detection(
       batch_of: name of an input of the graph with B images. (Of any other value than an input,
         OpenVINO would keep what computes it from being fused with what follows.)
     """
+    pre_nms_top_k = min(pre_nms_top_k, len(priors))
     boxes = _decode(graph, loc, priors, variances)
     if clip == "before":
         boxes = _clipped(graph, boxes)
@@ -89,8 +90,9 @@ def _class_scores(graph: Graph, conf: str, threshold: float, top_k: int) -> str:
     crowded = graph.add("Greater", counts, graph.constant(np.int32(top_k)))
     at = graph.add("Transpose", graph.add("NonZero", crowded), perm=[1, 0])
     k = graph.constant([top_k])
-    best, _ = graph.add_many("TopK", graph.add("GatherND", scores, at), k, names=["", ""])
-    last = graph.add("Squeeze", graph.add("Slice", best, graph.constant([-1]), end, axis), axis)
+    of_class = graph.add("GatherND", scores, at)
+    best, _ = graph.add_many("TopK", of_class, k, names=["", ""], sorted=0)
+    last = graph.add("ReduceMin", best, axis, keepdims=0)
     zeros = graph.add("Cast", graph.add("Less", counts, graph.constant(np.int32(0))), to=FLOAT)
     floor = graph.add("Unsqueeze", graph.add("ScatterND", zeros, at, last), graph.constant([2]))
     enough = graph.add("GreaterOrEqual", scores, floor)

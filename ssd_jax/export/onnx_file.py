@@ -18,7 +18,7 @@ from ssd_jax.export.onnx_picture import add_resize
 from ssd_jax.model import SSD
 from ssd_jax.priors import prior_boxes
 
-OPSET, IR_VERSION = 18, 8  # what ONNX Runtime 1.14 and OpenVINO 2023 read, and all later
+OPSET, IR_VERSION = 18, 8  # of ONNX 1.13 (2022), so that older runtimes read them too
 
 
 def write(path: Path, model: SSD, variables: Any, metadata: Metadata) -> None:

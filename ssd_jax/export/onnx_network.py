@@ -17,12 +17,6 @@ from ssd_jax.priors import PriorSpec, extra_convolutions
 
 Arrays = dict[str, Any]
 
-_BACKBONE = {"fc6", "fc7"} | {
-    f"conv{stage}_{layer + 1}"
-    for stage, channels in enumerate(VGG_STAGES, start=1)
-    for layer in range(len(channels))
-}
-
 
 def add_network(graph: Graph, model: SSD, variables: Arrays, images: str) -> tuple[str, str]:
     """Adds the network.
@@ -38,12 +32,12 @@ def add_network(graph: Graph, model: SSD, variables: Arrays, images: str) -> tup
       `plane_order`.
 
     Raises:
-      ValueError: it is another network.
+      ValueError: its backbone is another than VGG16.
     """
     params = variables["params"]
-    if type(model) is not SSD or set(params["backbone"]) != _BACKBONE:
+    if model.backbone is not None:
         raise ValueError(
-            "ONNX files are written of SSD on VGG16 only, not of another network or backbone: "
+            f"ONNX files are of SSD on VGG16 only, not on {type(model.backbone).__name__}: "
             "take the format stablehlo"
         )
     statistics = variables.get("batch_stats", {})

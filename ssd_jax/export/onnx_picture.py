@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ssd_jax.export.onnx_graph import FLOAT, INT32, INT64, Graph
+from ssd_jax.export.onnx_graph import FLOAT, INT32, Graph
 
 
 def add_resize(
@@ -34,6 +34,7 @@ def add_resize(
         "Split", sizes, names=["heights", "widths"], axis=1, num_outputs=2
     )
     x = graph.add("Transpose", images, perm=[0, 3, 1, 2])
+    # Normalised first (weights sum to one): OpenVINO multiplies integers' casts in float32 only.
     x = graph.add("Sub", graph.add("Cast", x, to=FLOAT), graph.constant(_planes(mean)))
     if std != (1.0, 1.0, 1.0):
         x = graph.add("Div", x, graph.constant(_planes(std)))
@@ -80,19 +81,6 @@ def _taps(graph: Graph, size: str, output: int) -> tuple[str, str, str]:
     one = graph.constant(np.array([1], np.int32))
     above = graph.add("Min", graph.add("Add", below, one), graph.add("Sub", size, one))
     return below, above, fraction
-
-
-def _read_rows(graph: Graph, images: str, below: str, above: str, fraction: str) -> str:
-    """Rows between two rows of each picture: float [B, output, S', 3]."""
-    last = graph.constant([2])
-    read = []
-    for place in (below, above):
-        index = graph.add("Cast", graph.add("Unsqueeze", place, last), to=INT64)
-        rows = graph.add("GatherND", images, index, batch_dims=1)
-        read.append(graph.add("Cast", rows, to=FLOAT))
-    share = graph.add("Unsqueeze", fraction, graph.constant([2, 3]))
-    step = graph.add("Mul", graph.add("Sub", read[1], read[0]), share)
-    return graph.add("Add", read[0], step)
 
 
 def _planes(values: tuple[float, float, float]) -> np.ndarray:

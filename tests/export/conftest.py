@@ -1,9 +1,10 @@
 import jax
+import numpy as np
 import pytest
 
 from ssd_jax.training.checkpoints import Checkpoints, Meta
 from ssd_jax.training.optimizer import build_optimizer
-from ssd_jax.training.state import init_state
+from ssd_jax.training.state import TrainState
 from tests.export import networks
 
 
@@ -31,9 +32,14 @@ def workdir(detector, shapes_folder, tmp_path_factory):
     config.data.eval = "train[:6]"
     config.data.data_dir = shapes_folder
     folder = tmp_path_factory.mktemp("run")
-    with jax.numpy_dtype_promotion("standard"):
-        state = init_state(engine.model, build_optimizer(config), 0, lambda _: engine.variables)
-        checkpoints = Checkpoints(folder, keep=1)
-        checkpoints.save(jax.device_put(state), Meta(config, engine.class_names))
-        checkpoints.close()
+    variables = engine.variables
+    state = TrainState(
+        step=np.int32(0),
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        opt_state=build_optimizer(config).init(variables["params"]),
+    )
+    checkpoints = Checkpoints(folder, keep=1)
+    checkpoints.save(jax.device_put(state), Meta(config, engine.class_names))
+    checkpoints.close()
     return folder

@@ -14,7 +14,7 @@ from ssd_jax.engine import JaxEngine
 from ssd_jax.recipe import build_model, build_stages
 
 SAMPLE = Path(__file__).parents[2] / "../shared/data/voc2007_sample/VOCdevkit/VOC2007/JPEGImages"
-CLASS_NAMES = ("circle", "square", "triangle")
+CLASS_NAMES = ("circle", "square", "triangle", "star", "ring", "cross")  # of `shapes`
 
 
 def normed_config():

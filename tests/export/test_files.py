@@ -10,11 +10,13 @@ import zipfile
 from pathlib import Path
 
 import cv2
+import flax.linen as nn
 import numpy as np
 import pytest
 
 from ssd_jax import __version__, export
 from ssd_jax.detector import Detector
+from ssd_jax.engine import JaxEngine
 from ssd_jax.export.metadata import FORMAT, KEY, Metadata
 from ssd_jax.export.write import write
 from tests.export.networks import CLASS_NAMES
@@ -77,7 +79,7 @@ def test_convolutions_are_channels_first_without_transposes(files):
     nodes = onnx.load(files / "model.onnx").graph.node
     kinds = [node.op_type for node in nodes]
     convolutions = [place for place, kind in enumerate(kinds) if kind == "Conv"]
-    assert len(convolutions) == 15 + 2 * 4 + 6  # VGG, extras to 1x1, heads
+    assert len(convolutions) == 15 + 2 * 2 + 4  # VGG, the extras of 96 pixels, a head a level
     assert "Transpose" not in kinds[convolutions[0] : convolutions[-1]]
     assert kinds[: convolutions[0]].count("Transpose") == 2
 
@@ -89,25 +91,25 @@ import sys
 for module in ("model", "engine", "recipe", "priors", "detector", "training"):
     sys.modules["ssd_jax." + module] = None
 import numpy as np
-from ssd_jax import export
-engine = export.load({str(files / name)!r}, {runtime!r})
+import ssd_jax
+engine = ssd_jax.export.load({str(files / name)!r}, {runtime!r})
 print(engine(np.zeros((3, 80, 90, 3), np.uint8), np.full((3, 2), 80, np.int32)).boxes.shape)
 """
     assert run_python("-c", script).strip() == "(3, 100, 4)"
 
 
-def snippets(first_import):
+def snippet(start):
     text = (ROOT / "docs" / "export.md").read_text()
-    found = [code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
-    (snippet,) = [code for code in found if code.startswith(f"import {first_import}\n")]
-    return snippet
+    found = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (wanted,) = [code for code in found if code.startswith(start)]
+    return wanted
 
 
 def test_the_docs_onnxruntime_script_finds_what_the_detector_finds(
     files, detector, pictures, tmp_path
 ):
     pytest.importorskip("onnxruntime")
-    script = snippets("json")
+    script = snippet("import json")
     assert len(script.splitlines()) <= 25
     write(detector, tmp_path / "model.onnx", format="onnx")
     paths = []
@@ -128,10 +130,8 @@ def test_the_docs_onnxruntime_script_finds_what_the_detector_finds(
 
 
 def test_the_docs_jax_script_runs(files, tmp_path):
-    (tmp_path / "script.py").write_text(snippets("io"))
-    printed = run_python(
-        "script.py", files / "model.stablehlo", cwd=tmp_path, PYTHONPATH=""
-    )
+    (tmp_path / "script.py").write_text(snippet("import io"))
+    printed = run_python("script.py", files / "model.stablehlo", cwd=tmp_path, PYTHONPATH="")
     assert printed.split() == "(2, 100, 4) (2, 100) (2, 100)".split()
 
 
@@ -146,11 +146,27 @@ def test_the_command_lines(workdir, detector, pictures, tmp_path):
     listed = json.loads((tmp_path / "found" / "detections.json").read_text())
     found = [box["class"] for box in listed["images"][0]["detections"]]
     assert found == detector(pictures[0]).names
-    ours = run_python("evaluate.py", "--ckpt", workdir, "--model", model, "--metrics", "voc07")
-    theirs = run_python("evaluate.py", "--ckpt", workdir, "--metrics", "voc07")
-    figure = re.compile(r"mAP (0\.\d{4})")
-    assert figure.search(ours)[1] == figure.search(theirs)[1]
-    assert (workdir / "evaluation" / "train[:6]-model.onnx-default" / "metrics.json").is_file()
+    run_python("evaluate.py", "--ckpt", workdir, "--model", model, "--metrics", "voc07")
+    results = workdir / "evaluation" / "train[:6]-model.onnx-default"
+    rows = json.loads((results / "detections.json").read_text())
+    truth = json.loads((results / "ground_truth.json").read_text())
+    first = truth["images"][0]["id"]
+    scores = [row["score"] for row in rows if row["image_id"] == first]
+    expected = detector(pictures[0], score_threshold=0.0).scores
+    np.testing.assert_allclose(np.sort(scores)[::-1], expected, atol=1e-4)
+
+
+def test_the_docs_int8_script_keeps_the_metadata(detector, pictures, tmp_path):
+    pytest.importorskip("onnxruntime")
+    write(detector, tmp_path / "model.onnx", format="onnx")
+    (tmp_path / "pictures").mkdir()
+    for number, picture in enumerate(pictures):
+        cv2.imwrite(str(tmp_path / "pictures" / f"{number}.jpg"), picture[..., ::-1])
+    (tmp_path / "script.py").write_text(snippet("from pathlib"))
+    run_python("script.py", cwd=tmp_path, PYTHONPATH=str(ROOT))
+    small = Detector.from_file(tmp_path / "int8.onnx", runtime="onnxruntime")
+    assert small.class_names == CLASS_NAMES
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.5 * (tmp_path / "model.onnx").stat().st_size
 
 
 @pytest.mark.parametrize(
@@ -226,4 +242,8 @@ def test_what_cannot_be_written_is_refused(files, detector, tmp_path):
         write(detector, tmp_path / "model", format="tflite")
     with pytest.raises(ValueError, match="export the checkpoint"):
         write(Detector.from_file(files / "model.stablehlo"), tmp_path / "model", format="onnx")
+    own = detector.engine.model.clone(backbone=nn.Dense(1))
+    engine = JaxEngine(detector.engine.config, CLASS_NAMES, detector.engine.variables, model=own)
+    with pytest.raises(ValueError, match="not on Dense: take the format stablehlo"):
+        write(Detector(engine), tmp_path / "model", format="onnx")
     assert not list(tmp_path.iterdir())

@@ -5,9 +5,10 @@ import pytest
 
 from ssd_jax import export
 from ssd_jax.detector import Detector
+from ssd_jax.engine import JaxEngine
 from ssd_jax.export.onnx_runtimes import load_openvino
 from ssd_jax.export.write import write
-from tests.export.networks import assert_same_detections
+from tests.export.networks import assert_same_detections, plain_config
 
 RUNTIMES = ["jax", "onnxruntime", "openvino"]
 
@@ -66,7 +67,7 @@ def test_nothing_found_is_all_padding(detector, pictures, tmp_path, runtime):
     engine = detector.engine
     config = engine.config.copy_and_resolve_references()
     config.detect.score_threshold = 1.0
-    sure = Detector(type(engine)(config, engine.class_names, engine.variables))
+    sure = Detector(JaxEngine(config, engine.class_names, engine.variables))
     write(sure, tmp_path / "stablehlo", format="stablehlo")
     write(sure, tmp_path / "onnx", format="onnx")
     found = load(tmp_path, runtime)(
@@ -77,15 +78,12 @@ def test_nothing_found_is_all_padding(detector, pictures, tmp_path, runtime):
         assert not output.any()
 
 
+@pytest.mark.parametrize("any_detector", [plain_config], indirect=True)
 def test_the_limit_of_a_class_is_reached(pictures, any_detector):
-    """Else the tests above would say nothing of it: some class has more boxes than may enter NMS."""
-    config = any_detector.engine.config
-    if config.detect.pre_nms_top_k > 30:
-        pytest.skip("the detector with the usual limit")
-    free = config.copy_and_resolve_references()
-    free.detect.pre_nms_top_k = 400
-    unlimited = Detector(
-        type(any_detector.engine)(free, any_detector.class_names, any_detector.engine.variables)
-    )
-    one, other = (d(pictures[0], score_threshold=0.0) for d in (any_detector, unlimited))
-    assert not np.array_equal(one.scores, other.scores)
+    """Else the tests above say nothing of it: a class has more boxes than may enter NMS."""
+    engine = any_detector.engine
+    unlimited = engine.config.copy_and_resolve_references()
+    unlimited.detect.pre_nms_top_k = 400
+    other = Detector(JaxEngine(unlimited, engine.class_names, engine.variables))
+    ours, theirs = (d(pictures[0], score_threshold=0.0) for d in (any_detector, other))
+    assert not np.array_equal(ours.scores, theirs.scores)
