@@ -41,8 +41,8 @@ def conv_general_dilated(
     """NHWC convolution for `flax.linen.Conv(conv_general_dilated=...)`.
 
     Args:
-      lhs: images or features.
-      rhs: the kernel.
+      lhs: images or features; their type is what is computed in.
+      rhs: the kernel, of that type or a wider one, which its gradient then has.
       window_strides: vertical and horizontal stride.
       padding: rows (above, below) and columns (left, right) of zeros to add.
       lhs_dilation: must be (1, 1).
@@ -75,7 +75,12 @@ def _xla_conv(
     x: Array, kernel: Array, stride: tuple[int, int], padding: Pads, dilation: tuple[int, int]
 ) -> Array:
     return lax.conv_general_dilated(
-        x, kernel, stride, padding, rhs_dilation=dilation, dimension_numbers=DIMENSION_NUMBERS
+        x,
+        kernel.astype(x.dtype),
+        stride,
+        padding,
+        rhs_dilation=dilation,
+        dimension_numbers=DIMENSION_NUMBERS,
     )
 
 
@@ -99,10 +104,14 @@ def _conv_backward(stride, padding, dilation, residuals, cotangent):
             x, cotangent, kernel.shape[:2], stride, padding, dilation
         ).astype(kernel.dtype)
 
-    if min(kernel.shape[2:]) < MIN_CHANNELS_FOR_PRODUCTS:
-        return x_gradient, by_xla(x, cotangent)
-    kernel_gradient = lax.platform_dependent(x, cotangent, cpu=by_products, default=by_xla)
-    return x_gradient, kernel_gradient
+    def by_xla_unrounded(x, cotangent):
+        # On a CPU narrow types are computed as float32 and rounded after; the gradient is not.
+        wide = np.promote_types(x.dtype, kernel.dtype)
+        return by_xla(x.astype(wide), cotangent.astype(wide))
+
+    thin = min(kernel.shape[2:]) < MIN_CHANNELS_FOR_PRODUCTS
+    on_cpu = by_xla_unrounded if thin else by_products
+    return x_gradient, lax.platform_dependent(x, cotangent, cpu=on_cpu, default=by_xla)
 
 
 _conv.defvjp(_conv_forward, _conv_backward)

@@ -30,6 +30,13 @@ BATCH_NORM_EPSILON = 1e-5
 Dtype = Any
 
 
+def keep_kernel(
+    x: Array, kernel: Array, bias: Array | None, *, dtype: Dtype
+) -> tuple[Array, Array, Array | None]:
+    """Input and bias in the type to compute in; the kernel's cast is the convolution's business."""
+    return x.astype(dtype), kernel, None if bias is None else bias.astype(dtype)
+
+
 def scaled(channels: int, width: float) -> int:
     """`channels` times the network's width, at least 1."""
     return max(1, round(channels * width))
@@ -60,6 +67,7 @@ class ConvUnit(nn.Module):
             dtype=self.dtype,
             kernel_init=nn.initializers.xavier_uniform(),
             conv_general_dilated=conv_general_dilated,
+            promote_dtype=keep_kernel,
             name="conv",
         )(x)
         if self.batch_norm:
@@ -182,6 +190,7 @@ class Heads(nn.Module):
                 dtype=self.dtype,
                 kernel_init=nn.initializers.xavier_uniform(),
                 conv_general_dilated=conv_general_dilated,
+                promote_dtype=keep_kernel,
                 name=f"{kind}_{level}",
             )(features[level])
             # Channels are anchor-major, so this is the priors' own order.
