@@ -1,6 +1,6 @@
 """A page in the browser: a picture or the webcam, thresholds, boxes, and the time of each stage.
 
-Needs gradio: `pip install ssd_jax[demo]`. The page and its server ask nothing of the internet.
+Needs gradio: `pip install gradio`. The page and its server ask nothing of the internet.
 """
 
 import os
@@ -109,7 +109,7 @@ def library() -> Any:
     try:
         import gradio
     except ModuleNotFoundError as missing:
-        raise ValueError("the page needs gradio: pip install ssd_jax[demo]") from missing
+        raise ValueError("the page needs gradio: pip install gradio") from missing
     return gradio
 
 

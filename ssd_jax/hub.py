@@ -1,6 +1,6 @@
 """Checkpoints on the Hugging Face Hub: fetched from it and put there, with a model card.
 
-Needs huggingface_hub: `pip install ssd_jax[hub]`. What is fetched are arrays and JSON, never code.
+Needs huggingface_hub: `pip install huggingface_hub`. What is fetched are arrays and JSON, never code.
 """
 
 import re
@@ -68,5 +68,5 @@ def library() -> Any:
     try:
         import huggingface_hub
     except ModuleNotFoundError as missing:
-        raise ValueError("the Hub needs huggingface_hub: pip install ssd_jax[hub]") from missing
+        raise ValueError("the Hub needs huggingface_hub: pip install huggingface_hub") from missing
     return huggingface_hub

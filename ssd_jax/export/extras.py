@@ -5,7 +5,7 @@ from typing import Any
 
 
 def import_extra(name: str, purpose: str) -> Any:
-    """The module `name`, which is also the name of the extra that installs it.
+    """The module `name`.
 
     Raises:
       ValueError: it is not installed.
@@ -13,4 +13,4 @@ def import_extra(name: str, purpose: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as missing:
-        raise ValueError(f"{purpose} need {name}: pip install 'ssd_jax[{name}]'") from missing
+        raise ValueError(f"{purpose} need {name}: pip install {name}") from missing

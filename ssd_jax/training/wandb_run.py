@@ -28,8 +28,7 @@ class WandbRun:
             self._wandb = importlib.import_module("wandb")
         except ModuleNotFoundError as fault:
             raise ValueError(
-                f"config.train.wandb is {project!r}, but wandb is not installed: "
-                "pip install 'ssd_jax[wandb]'"
+                f"config.train.wandb is {project!r}, but wandb is not installed: pip install wandb"
             ) from fault
         identity = workdir / _ID
         old = identity.read_text().strip() if start and identity.exists() else None

@@ -23,9 +23,7 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
     try:
         import torch
     except ImportError as fault:
-        raise ValueError(
-            f"reading {path} needs PyTorch: pip install torch (the extra ssd_jax[torch])"
-        ) from fault
+        raise ValueError(f"reading {path} needs PyTorch: pip install torch") from fault
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:
