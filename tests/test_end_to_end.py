@@ -39,7 +39,7 @@ def run(script: str, *arguments: str, check: bool = True) -> subprocess.Complete
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     if check and done.returncode:
         raise AssertionError(f"{script} exited {done.returncode}:\n{done.stdout}\n{done.stderr}")
@@ -66,7 +66,9 @@ def test_training_learns(trained):
     assert "images/s" in printed
     assert "left" in printed
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [*range(1, 201), 200]
+    assert [line["step"] for line in lines if "loss" in line] == [*range(1, 201)]
+    assert [line["step"] for line in lines if "mAP" in line] == [200]
+    assert lines[0]["first_step_seconds"] > 0
     assert lines[-1]["mAP"] == evaluation.mean
     assert cv2.imread(str(workdir / "detections.png")).shape[0] > 300
     assert any((workdir / "tensorboard").iterdir())
@@ -138,9 +140,8 @@ def test_detector_takes_arrays_paths_and_lists(trained, tmp_path):
         detector(np.zeros((4, 4, 3)))
     # Twice as large, the boxes are twice as large too.
     large = detector(cv2.resize(picture, None, fx=2, fy=2))
-    confident = one.scores > 0.9
-    assert confident.any()
-    for name, box in zip(np.array(one.names)[confident], one.boxes[confident], strict=True):
+    assert len(one.names)
+    for name, box in zip(one.names, one.boxes, strict=True):
         same = large.boxes[np.array(large.names) == name]
         assert np.abs(same - 2 * box).max(1).min() < 6
 

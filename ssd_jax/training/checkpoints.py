@@ -168,27 +168,28 @@ class Checkpoints:
             return
         if mean_ap is not None:
             self._scores[step] = mean_ap
-        self._saving = step
         fields = dataclasses.replace(meta, mean_ap=mean_ap).to_dict()
-        with self._told():
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    variables=ocp.args.StandardSave(state.variables),
-                    opt_state=ocp.args.StandardSave(state.remainder),
-                    meta=ocp.args.JsonSave(fields),
-                ),
-            )
+        self._save(
+            step,
+            variables=ocp.args.StandardSave(state.variables),
+            opt_state=ocp.args.StandardSave(state.remainder),
+            meta=ocp.args.JsonSave(fields),
+        )
 
     def save_variables(self, step: int, variables: Any, meta: Meta) -> None:
-        """Saves what detection needs, without what training would go on with."""
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                variables=ocp.args.StandardSave(variables),
-                meta=ocp.args.JsonSave(meta.to_dict()),
-            ),
+        """Saves what detection needs, without what training would go on with.
+
+        Raises:
+          OSError: the save before this one failed.
+        """
+        self._save(
+            step, variables=ocp.args.StandardSave(variables), meta=ocp.args.JsonSave(meta.to_dict())
         )
+
+    def _save(self, step: int, **items: Any) -> None:
+        self._saving = step
+        with self._told():
+            self._manager.save(step, args=ocp.args.Composite(**items))
 
     def meta(self, step: int) -> Meta:
         """The config and class names that a step was saved with."""

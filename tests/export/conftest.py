@@ -38,6 +38,8 @@ def workdir(detector, shapes_folder, tmp_path_factory):
         params=variables["params"],
         batch_stats=variables["batch_stats"],
         opt_state=build_optimizer(config).init(variables["params"]),
+        average={},
+        skipped=np.int32(0),
     )
     checkpoints = Checkpoints(folder, keep=1)
     checkpoints.save(jax.device_put(state), Meta(config, engine.class_names))

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ssd_jax import processes
 from ssd_jax.detector import load_checkpoint
 from ssd_jax.training.loop import train
 from tests.small import small_config
@@ -174,13 +173,32 @@ def test_when_one_dies_the_other_ends_and_says_which(tmp_path, shapes_folder, ki
     assert wanted in told
 
 
-def test_a_program_by_itself_is_one_process(monkeypatch):
-    assert processes.connect(None, None, None) is False
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    assert processes.connect(None, None, None) is False
-    assert processes.gather({"a": 1}) == [{"a": 1}]
+def in_fresh_python(code: str) -> subprocess.CompletedProcess:
+    """JAX has to be told of processes before its first use: not where other tests ran before."""
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_a_program_by_itself_is_one_process():
+    done = in_fresh_python(
+        """
+import os
+from ssd_jax import processes
+
+assert processes.connect(None, None, None) is False
+os.environ["KUBERNETES_SERVICE_HOST"] = "10.0.0.1"
+assert processes.connect(None, None, None) is False
+assert processes.gather({"a": 1}) == [{"a": 1}]
+"""
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_the_cluster_does_not_say_is_asked_for():
-    with pytest.raises(ValueError, match=r"Number of processes .*Give --num_processes"):
-        processes.connect("127.0.0.1:1", None, 0)
+    code = "from ssd_jax import processes; processes.connect('127.0.0.1:1', None, 0)"
+    told = in_fresh_python(code).stderr.splitlines()[-1]
+    assert told.startswith("ValueError: Number of processes")
+    assert "Give --num_processes" in told

@@ -71,7 +71,7 @@ def test_fewer_and_other_classes_are_taken_by_name_and_told(file, tmp_path):
     assert "classes that start fresh: 1: unicorn" in done.stdout
     detector = Detector.from_checkpoint(tmp_path / "run")
     assert detector.class_names == ("person", "unicorn", "car")
-    assert detector.config.priors.clip == "center_form"
+    assert detector.engine.config.priors.clip == "center_form"
 
 
 def test_a_wrong_file_leaves_nothing_behind(tmp_path):
