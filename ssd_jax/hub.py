@@ -1,6 +1,6 @@
 """Checkpoints on the Hugging Face Hub: fetched from it and put there, with a model card.
 
-Needs huggingface_hub: `pip install huggingface_hub`. What is fetched are arrays and JSON, never code.
+Needs huggingface_hub: `pip install huggingface_hub`. What is fetched are arrays and JSON, no code.
 """
 
 import re

@@ -31,10 +31,16 @@ Dtype = Any
 
 
 def keep_kernel(
-    x: Array, kernel: Array, bias: Array | None, *, dtype: Dtype
-) -> tuple[Array, Array, Array | None]:
-    """Input and bias in the type to compute in; the kernel's cast is the convolution's business."""
-    return x.astype(dtype), kernel, None if bias is None else bias.astype(dtype)
+    *args: Array | None, dtype: Dtype = None, inexact: bool = True
+) -> list[Array | None]:
+    """Input and bias in the type to compute in; the kernel's cast is the convolution's business.
+
+    Takes the place of linen's `promote_dtype`, called with (input, kernel, bias or None).
+    """
+    del inexact
+    x, kernel, bias = args
+    x, bias = (arg if arg is None else arg.astype(dtype) for arg in (x, bias))
+    return [x, kernel, bias]
 
 
 def scaled(channels: int, width: float) -> int:
