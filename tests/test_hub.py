@@ -95,5 +95,5 @@ def test_faults_are_clear(repositories, monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=r"run holds checkpoints already"):
         detector.save(tmp_path / "run")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ValueError, match=r"pip install ssd_jax\[hub\]"):
+    with pytest.raises(ValueError, match=r"pip install huggingface_hub"):
         Detector.from_checkpoint("hf://me/shapes")

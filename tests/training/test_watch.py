@@ -87,7 +87,7 @@ def test_without_wandb_it_is_said_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     config = small_config("")
     config.train.wandb = "cats"
-    with pytest.raises(ValueError, match=r"wandb is 'cats', .* pip install 'ssd_jax\[wandb\]'"):
+    with pytest.raises(ValueError, match=r"wandb is 'cats', .* pip install wandb"):
         open_log(config, tmp_path, 0)
 
 
