@@ -14,6 +14,7 @@ from jaxtyping import Int32, UInt8
 from ssd_jax.detection import Detections
 from ssd_jax.detector import PICTURE_FAULTS, SCORE_THRESHOLD, Detector, Result
 from ssd_jax.engine import Engine
+from ssd_jax.extras import import_extra
 from ssd_jax.pictures import read_picture
 
 COLUMNS = ["class", "score", "xmin", "ymin", "xmax", "ymax"]
@@ -106,11 +107,7 @@ def serve(detector: Detector, *, host: str, port: int, wait: bool = True) -> Any
 def library() -> Any:
     """gradio, an optional dependency."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read where gradio is imported
-    try:
-        import gradio
-    except ModuleNotFoundError as missing:
-        raise ValueError("the page needs gradio: pip install gradio") from missing
-    return gradio
+    return import_extra("gradio", "the page needs gradio")
 
 
 def build_page(detector: Detector) -> Any:

@@ -1,6 +1,5 @@
 """What a `Detector` runs on: a function from canvases to detections."""
 
-import threading
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,6 +8,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 from ml_collections import ConfigDict
 
+from ssd_jax.compile_once import CompileOnce
 from ssd_jax.detection import Detections
 from ssd_jax.model import SSD
 from ssd_jax.recipe import build_model, build_predict
@@ -65,9 +65,7 @@ class JaxEngine:
         self.class_names = tuple(class_names)
         self.model = build_model(config, self.class_names) if model is None else model
         self.variables = jax.device_put(variables)
-        self._predict = jax.jit(build_predict(config, self.model))
-        self._compiled: dict[int, Any] = {}
-        self._compiling = threading.Lock()
+        self._predict = CompileOnce(build_predict(config, self.model))
 
     @property
     def canvas(self) -> int:
@@ -78,10 +76,4 @@ class JaxEngine:
         self, canvases: UInt8[np.ndarray, "B S S 3"], sizes: Int32[np.ndarray, "B 2"]
     ) -> Detections:
         """As of `Engine`."""
-        # jit alone compiles twice where two threads come first at the same time.
-        with self._compiling:
-            if len(canvases) not in self._compiled:
-                lowered = self._predict.lower(self.variables, canvases, sizes)
-                self._compiled[len(canvases)] = lowered.compile()
-        found = self._compiled[len(canvases)](self.variables, canvases, sizes)
-        return jax.tree.map(np.asarray, found)
+        return self._predict(self.variables, canvases, sizes)

@@ -4,8 +4,12 @@ import importlib
 from typing import Any
 
 
-def import_extra(name: str, purpose: str) -> Any:
-    """The module `name`.
+def import_extra(name: str, need: str) -> Any:
+    """The module `name`, which the package of that name has.
+
+    Args:
+      name: of both.
+      need: who needs it, for the error: 'the Hub needs huggingface_hub'.
 
     Raises:
       ValueError: it is not installed.
@@ -13,4 +17,4 @@ def import_extra(name: str, purpose: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as missing:
-        raise ValueError(f"{purpose} need {name}: pip install {name}") from missing
+        raise ValueError(f"{need}: pip install {name}") from missing

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ssd_jax.extras import import_extra
 from ssd_jax.training.checkpoints import FOLDER
 
 PREFIX = "hf://"
@@ -65,8 +66,4 @@ def upload(folder: Path, repository: str, *, private: bool | None = None) -> str
 
 def library() -> Any:
     """huggingface_hub, an optional dependency."""
-    try:
-        import huggingface_hub
-    except ModuleNotFoundError as missing:
-        raise ValueError("the Hub needs huggingface_hub: pip install huggingface_hub") from missing
-    return huggingface_hub
+    return import_extra("huggingface_hub", "the Hub needs huggingface_hub")

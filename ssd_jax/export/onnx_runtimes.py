@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ssd_jax.export.extras import import_extra
 from ssd_jax.export.file_engine import FileEngine
 from ssd_jax.export.metadata import KEY, Metadata
+from ssd_jax.extras import import_extra
 
 INPUTS, OUTPUTS = ("images", "sizes"), ["boxes", "scores", "labels"]
 
@@ -19,7 +19,7 @@ def load_onnxruntime(path: Path) -> FileEngine:
     Raises:
       ValueError: onnxruntime is not installed; it is no ONNX file, or none of export.py.
     """
-    library = import_extra("onnxruntime", "files run by ONNX Runtime")
+    library = import_extra("onnxruntime", "files run by ONNX Runtime need onnxruntime")
     try:
         session = library.InferenceSession(path, providers=["CPUExecutionProvider"])
     except library.capi.onnxruntime_pybind11_state.InvalidProtobuf as fault:
@@ -47,7 +47,7 @@ def load_openvino(path: Path, *, precision: str | None = None) -> FileEngine:
     # Importing OpenVINO reports its use over the network from a forked process, of which JAX warns.
     # Without the package that does so it is silent.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    library = import_extra("openvino", "files run by OpenVINO")
+    library = import_extra("openvino", "files run by OpenVINO need openvino")
     core = library.Core()
     try:
         model = core.read_model(path)

@@ -6,8 +6,8 @@ program.jax        what `jax.export.deserialize` reads, for cpu, cuda and tpu; a
 weights.npz        name -> array, the program's first argument
 """
 
+import functools
 import io
-import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +20,7 @@ from flax import traverse_util
 from jax import Array
 from jaxtyping import Float, Int, UInt8
 
+from ssd_jax.compile_once import CompileOnce
 from ssd_jax.detection import Detections
 from ssd_jax.export.file_engine import FileEngine
 from ssd_jax.export.metadata import Metadata
@@ -81,15 +82,4 @@ def load(path: Path) -> FileEngine:
         exported = jax.export.deserialize(bytearray(archive.read(PROGRAM)))
         with np.load(io.BytesIO(archive.read(WEIGHTS)), allow_pickle=False) as stored:
             weights = jax.device_put(dict(stored))
-    program = jax.jit(exported.call)
-    compiled: dict[tuple[int, ...], Any] = {}
-    compiling = threading.Lock()
-
-    def run(images: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
-        # jit alone compiles twice where two threads come first at the same time.
-        with compiling:
-            if images.shape not in compiled:
-                compiled[images.shape] = program.lower(weights, images, sizes).compile()
-        return [np.asarray(output) for output in compiled[images.shape](weights, images, sizes)]
-
-    return FileEngine(metadata, run)
+    return FileEngine(metadata, functools.partial(CompileOnce(exported.call), weights))

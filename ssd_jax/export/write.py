@@ -8,8 +8,8 @@ import numpy as np
 from ssd_jax.detector import Detector
 from ssd_jax.engine import JaxEngine
 from ssd_jax.export import stablehlo
-from ssd_jax.export.extras import import_extra
 from ssd_jax.export.metadata import Metadata
+from ssd_jax.extras import import_extra
 from ssd_jax.recipe import build_predict
 
 FORMATS = ("stablehlo", "onnx")
@@ -53,7 +53,7 @@ def write(detector: Detector, path: str | Path, *, format: str, batch: int | Non
     )
     variables = jax.tree.map(np.asarray, engine.variables)
     if format == "onnx":
-        import_extra("onnx", "ONNX files")
+        import_extra("onnx", "ONNX files need onnx")
         from ssd_jax.export import onnx_file
 
         onnx_file.write(Path(path), model, variables, metadata)

@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from flax import traverse_util
 from ml_collections import ConfigDict
 
 from ssd_jax import config as config_lib
@@ -63,7 +64,7 @@ class Fault:
             path.stat()  # says so where there is no file
             raise ValueError(f"{path} is no .npz that a training run of ssd_jax wrote")
         batch: dict[str, np.ndarray] = {}
-        variables: dict[str, Any] = {"params": {}, "batch_stats": {}}
+        learnt: dict[str, np.ndarray] = {}
         with np.load(path, allow_pickle=False) as arrays:
             if "description" not in arrays:
                 raise ValueError(f"{path} is no .npz that a training run of ssd_jax wrote")
@@ -73,18 +74,12 @@ class Fault:
                 if kind == "batch":
                     batch[rest] = arrays[name]
                 elif kind == "variables":
-                    _put(variables, rest.split("/"), arrays[name])
+                    learnt[rest] = arrays[name]
         return cls(
             described["step"],
             described["state_step"],
             config_lib.from_json(json.dumps(described["config"])),
             tuple(described["class_names"]),
             batch,
-            variables,
+            {"batch_stats": {}, **traverse_util.unflatten_dict(learnt, sep="/")},
         )
-
-
-def _put(tree: dict[str, Any], path: Sequence[str], leaf: np.ndarray) -> None:
-    for name in path[:-1]:
-        tree = tree.setdefault(name, {})
-    tree[path[-1]] = leaf

@@ -13,9 +13,10 @@ import jax
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from ssd_jax.data import Batch, Dataset, Policies, train_batches
+from ssd_jax.data import Dataset
 from ssd_jax.training.diagnosis import diagnose, image_names
 from ssd_jax.training.fault_file import Fault
+from ssd_jax.training.inputs import remake_batch
 from ssd_jax.training.state import TrainState
 from ssd_jax.training.step import allowed_skips
 
@@ -78,22 +79,6 @@ class Faults:
             "config.optimizer.clip_norm, or set config.train.not_finite=skip; the checkpoints "
             "before it are whole"
         )
-
-
-def remake_batch(config: ConfigDict, dataset: Dataset, step: int) -> Batch:
-    """The global batch of a step that is counted from 1."""
-    return next(
-        train_batches(
-            dataset,
-            batch_size=config.train.batch_size,
-            canvas_size=config.data.canvas,
-            slots=config.data.slots,
-            seed=config.seed,
-            start_step=step - 1,
-            stop_step=step,
-            policies=Policies.from_settings(config.data),
-        )
-    )
 
 
 def on_host(tree: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -60,22 +61,40 @@ def load_batches(
 ) -> Iterator[Batch]:
     """The batches of the steps from `start` to the config's last; a cache is filled first."""
     with contextlib.ExitStack() as shown:
-        return train_batches(
+        return _batches(
+            config,
             dataset,
-            batch_size=config.train.batch_size,
-            canvas_size=config.data.canvas,
-            slots=config.data.slots,
-            seed=config.seed,
-            start_step=start,
-            stop_step=config.train.steps,
+            start,
+            config.train.steps,
             workers=config.data.workers,
-            policies=Policies.from_settings(config.data),
             cache=config.data.cache,
             sharding=rows,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             progress=cache_bar(console, shown),
         )
+
+
+def remake_batch(config: ConfigDict, dataset: Dataset, step: int) -> Batch:
+    """The global batch of a step that is counted from 1, read anew by this process."""
+    return next(_batches(config, dataset, step - 1, step))
+
+
+def _batches(
+    config: ConfigDict, dataset: Dataset, start: int, stop: int, **how: Any
+) -> Iterator[Batch]:
+    """What the config says of its batches; `how` they are loaded as of `train_batches`."""
+    return train_batches(
+        dataset,
+        batch_size=config.train.batch_size,
+        canvas_size=config.data.canvas,
+        slots=config.data.slots,
+        seed=config.seed,
+        start_step=start,
+        stop_step=stop,
+        policies=Policies.from_settings(config.data),
+        **how,
+    )
 
 
 def cache_bar(console: Console, shown: contextlib.ExitStack) -> Callable[[int, int], None]:

@@ -1,11 +1,12 @@
 """Weights & Biases, where it is installed and asked for."""
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+
+from ssd_jax.extras import import_extra
 
 _ID = "wandb_id"
 
@@ -24,12 +25,9 @@ class WandbRun:
     """
 
     def __init__(self, project: str, workdir: Path, config: dict[str, Any], start: int):
-        try:
-            self._wandb = importlib.import_module("wandb")
-        except ModuleNotFoundError as fault:
-            raise ValueError(
-                f"config.train.wandb is {project!r}, but wandb is not installed: pip install wandb"
-            ) from fault
+        self._wandb = import_extra(
+            "wandb", f"config.train.wandb is {project!r}, but wandb is not installed"
+        )
         identity = workdir / _ID
         old = identity.read_text().strip() if start and identity.exists() else None
         self._run = self._wandb.init(

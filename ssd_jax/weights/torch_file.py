@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ssd_jax.extras import import_extra
+
 # Where training programs keep the tensors besides the rest of a checkpoint.
 _PLACES = ("state_dict", "model")
 
@@ -20,10 +22,7 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
         and plain values (such a pickle could run any code when read, so it is not), or no tensors
         by name.
     """
-    try:
-        import torch
-    except ImportError as fault:
-        raise ValueError(f"reading {path} needs PyTorch: pip install torch") from fault
+    torch = import_extra("torch", f"reading {path} needs PyTorch")
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:
