@@ -52,11 +52,6 @@ class Source(Protocol):
         ...
 
     @property
-    def object_counts(self) -> Int32[np.ndarray, " rows"]:
-        """Number of objects of each row but crowds, found without decoding an image."""
-        ...
-
-    @property
     def objects(self) -> Objects:
         """The objects of all rows, found without decoding an image."""
         ...
@@ -115,11 +110,6 @@ class Concatenated:
         """Returns the file name of a row."""
         source, own_row = self._find(row)
         return source.name(own_row)
-
-    @property
-    def object_counts(self) -> Int32[np.ndarray, " rows"]:
-        """Number of objects of each row but crowds."""
-        return np.concatenate([source.object_counts for source in self._sources])
 
     @functools.cached_property
     def objects(self) -> Objects:

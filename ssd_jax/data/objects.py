@@ -15,7 +15,8 @@ class Objects:
     """All objects of all rows, without an image being read or decoded.
 
     The objects of row r are those from `starts[r]` up to `starts[r + 1]`; in all else as in
-    `Example`.
+    `Example`. Flat, because worker processes receive copies: a hundred thousand small arrays pickle
+    slowly.
     """
 
     starts: Int64[np.ndarray, " rows_and_one"]
@@ -23,6 +24,11 @@ class Objects:
     labels: Int32[np.ndarray, " n"]
     difficult: Bool[np.ndarray, " n"]
     crowd: Bool[np.ndarray, " n"]
+    area: Float32[np.ndarray, " n"]
+
+    def of_row(self, row: int) -> slice:
+        """Where the objects of a row lie."""
+        return slice(self.starts[row], self.starts[row + 1])
 
     def count(self, wanted: Bool[np.ndarray, " n"]) -> Int32[np.ndarray, " rows"]:
         """How many of each row's objects are wanted."""
@@ -30,19 +36,33 @@ class Objects:
         return np.diff(before[self.starts]).astype(np.int32)
 
 
+def flatten_objects(
+    boxes: Sequence[Float32[np.ndarray, "_ 4"]],
+    labels: Sequence[Int32[np.ndarray, " _"]],
+    difficult: Sequence[Bool[np.ndarray, " _"]],
+    crowd: Sequence[Bool[np.ndarray, " _"]],
+    area: Sequence[Float32[np.ndarray, " _"]],
+) -> Objects:
+    """The objects of all rows, of an array a row each."""
+    return Objects(
+        starts=np.cumsum([0] + [len(of_row) for of_row in labels]),
+        boxes=np.concatenate([np.zeros((0, 4), np.float32), *boxes]),
+        labels=np.concatenate([np.zeros(0, np.int32), *labels]),
+        difficult=np.concatenate([np.zeros(0, np.bool_), *difficult]),
+        crowd=np.concatenate([np.zeros(0, np.bool_), *crowd]),
+        area=np.concatenate([np.zeros(0, np.float32), *area]),
+    )
+
+
 def collect_objects(examples: Iterable[Mapping[str, Any]]) -> Objects:
     """The objects of examples, one a row."""
-    parts = [
-        Objects(
-            starts=np.array([0, len(example["labels"])]),
-            boxes=example["boxes"],
-            labels=example["labels"],
-            difficult=example["difficult"],
-            crowd=example["crowd"],
-        )
-        for example in examples
-    ]
-    return join_objects([_NONE, *parts])
+    columns: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("boxes", "labels", "difficult", "crowd", "area")
+    }
+    for example in examples:
+        for name, column in columns.items():
+            column.append(example[name])
+    return flatten_objects(**columns)
 
 
 def join_objects(parts: Sequence[Objects]) -> Objects:
@@ -54,13 +74,5 @@ def join_objects(parts: Sequence[Objects]) -> Objects:
         labels=np.concatenate([part.labels for part in parts]),
         difficult=np.concatenate([part.difficult for part in parts]),
         crowd=np.concatenate([part.crowd for part in parts]),
+        area=np.concatenate([part.area for part in parts]),
     )
-
-
-_NONE = Objects(
-    starts=np.zeros(1, np.int64),
-    boxes=np.zeros((0, 4), np.float32),
-    labels=np.zeros(0, np.int32),
-    difficult=np.zeros(0, np.bool_),
-    crowd=np.zeros(0, np.bool_),
-)

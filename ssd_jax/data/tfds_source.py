@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Bool, Float32, Int32
+from jaxtyping import Bool, Float32
 
 from ssd_jax.data.example import Example, box_areas
 from ssd_jax.data.images import header_size
@@ -130,11 +130,6 @@ class TfdsSource:
     def name(self, row: int) -> str:
         """Returns the file name of a row."""
         return self._name(self._record(row), row)
-
-    @property
-    def object_counts(self) -> Int32[np.ndarray, " rows"]:
-        """Number of objects of each row but crowds."""
-        return self.objects.count(~self.objects.crowd)
 
     @functools.cached_property
     def objects(self) -> Objects:

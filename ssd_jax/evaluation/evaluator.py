@@ -12,7 +12,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ssd_jax import processes
-from ssd_jax.data import Batch, Dataset, Example, eval_batches
+from ssd_jax.data import Batch, Dataset, eval_batches
+from ssd_jax.data.objects import Objects
 from ssd_jax.detection import Detections
 from ssd_jax.engine import Engine
 from ssd_jax.evaluation.results import ImageDetections, ImageGroundTruth, SplitResults
@@ -187,18 +188,19 @@ def _look(batch: Batch, found: Detections, row: int, dataset: Dataset) -> _Seen:
             np.round(np.asarray(found.scores[row], np.float64)[kept], SCORE_DECIMALS),
             labels[kept],
         ),
-        ground_truth=_objects(dataset.source[int(batch["index"][row])], pixels),
+        ground_truth=_objects(dataset.source.objects, int(batch["index"][row]), pixels),
     )
 
 
-def _objects(example: Example, pixels: np.ndarray) -> ImageGroundTruth:
+def _objects(objects: Objects, row: int, pixels: np.ndarray) -> ImageGroundTruth:
     """All objects of an image: batches are made for training, and leave crowds out."""
+    of_row = objects.of_row(row)
     return ImageGroundTruth(
-        boxes=np.round(example["boxes"] * pixels, BOX_DECIMALS),
-        labels=example["labels"],
-        difficult=example["difficult"],
-        crowd=example["crowd"],
-        area=example["area"].astype(np.float64),
+        boxes=np.round(objects.boxes[of_row] * pixels, BOX_DECIMALS),
+        labels=objects.labels[of_row],
+        difficult=objects.difficult[of_row],
+        crowd=objects.crowd[of_row],
+        area=objects.area[of_row].astype(np.float64),
     )
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ssd_jax.data.example import Source
+
 Box = tuple[float, float, float, float]
 
 
@@ -63,3 +65,8 @@ def voc_folder(
     for split, names in splits.items():
         (root / "ImageSets/Main" / f"{split}.txt").write_text("".join(f"{n}\n" for n in names))
     return root
+
+
+def object_counts(source: Source) -> np.ndarray:
+    """How many objects the rows of a source have, crowds left out."""
+    return source.objects.count(~source.objects.crowd)

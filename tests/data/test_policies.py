@@ -223,10 +223,6 @@ class Recorded:
         return self._source.name(row)
 
     @property
-    def object_counts(self):
-        return self._source.object_counts
-
-    @property
     def objects(self):
         return self._source.objects
 

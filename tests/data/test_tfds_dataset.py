@@ -63,7 +63,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_prepared_dataset_is_read_by_its_name(data_dir: str):
     dataset = load_tfds("zoo", "train", data_dir=data_dir)
     assert (dataset.name, dataset.class_names, len(dataset)) == ("zoo", ("ape", "bear"), 4)
-    np.testing.assert_array_equal(dataset.source.object_counts, [0, 1, 1, 1])
+    np.testing.assert_array_equal(make.object_counts(dataset.source), [0, 1, 1, 1])
     example = dataset.source[1]
     assert (example["image_id"], example["name"]) == (501, "train_1")
     np.testing.assert_array_equal(example["boxes"], np.float32([[0.2, 0.1, 0.6, 0.5]] * 2))

@@ -62,7 +62,7 @@ def test_prepares_from_a_devkit(root: Path, data_dir: str):
     np.testing.assert_array_equal(first["crowd"], [False, False])
     np.testing.assert_allclose(first["area"], [32 * 24, 79 * 59], rtol=1e-5)
     assert examples["000002.jpg"]["boxes"].shape == (0, 4)
-    assert sorted(dataset.source.object_counts) == [0, 1, 2]
+    assert sorted(make.object_counts(dataset.source)) == [0, 1, 2]
 
 
 def test_splits_join_in_their_order(root: Path, data_dir: str):

@@ -36,10 +36,6 @@ class Pictures:
         return f"{row:03}.jpg"
 
     @property
-    def object_counts(self):
-        return np.zeros(self._count, np.int32)
-
-    @property
     def objects(self):
         return collect_objects(())
 

@@ -24,6 +24,7 @@ def small_squares(count: int) -> Objects:
         labels=np.ones(count, np.int32),
         difficult=marks,
         crowd=marks,
+        area=(side[:, 0] * 300).astype(np.float32) ** 2,
     )
 
 

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float64
 from ssd_jax.data.check.images import Inspection, Size
 from ssd_jax.data.check.listing import Entry, Listing
 from ssd_jax.data.check.problem import Problem
-from ssd_jax.data.objects import Objects
+from ssd_jax.data.example import box_areas
+from ssd_jax.data.objects import Objects, flatten_objects
 
 
 def check_boxes(
@@ -28,7 +29,7 @@ def check_boxes(
     """
     label_of = {name: k for k, name in enumerate(class_names, start=1)}
     problems: list[Problem] = []
-    boxes, labels, difficult, crowd = [], [], [], []
+    boxes, labels, difficult, crowd, area = [], [], [], [], []
     for entry, found in zip(listing.entries, inspections, strict=True):
         size = (1, 1) if entry.relative else entry.size or found.size
         if not entry.names:
@@ -38,19 +39,13 @@ def check_boxes(
             problems += _odd_boxes(entry, size, listing.split)
             relative, kept = _clipped(entry, size)
         boxes.append(relative.astype(np.float32))
+        area.append(box_areas(boxes[-1], found.size or size or (0, 0)))
         labels.append(
             np.array([label_of[name] for name in entry.names], np.int32).reshape(-1)[kept]
         )
         difficult.append(entry.difficult[kept])
         crowd.append(entry.crowd[kept])
-    objects = Objects(
-        starts=np.cumsum([0] + [len(of_image) for of_image in labels]),
-        boxes=np.concatenate([np.zeros((0, 4), np.float32), *boxes]),
-        labels=np.concatenate([np.zeros(0, np.int32), *labels]),
-        difficult=np.concatenate([np.zeros(0, np.bool_), *difficult]),
-        crowd=np.concatenate([np.zeros(0, np.bool_), *crowd]),
-    )
-    return problems, objects
+    return problems, flatten_objects(boxes, labels, difficult, crowd, area)
 
 
 def _odd_boxes(entry: Entry, size: Size, split: str) -> list[Problem]:

@@ -21,6 +21,7 @@ def squares(sides, labels, crowd=None) -> Objects:
         labels=np.array(labels, np.int32),
         difficult=np.zeros(len(sides), np.bool_),
         crowd=np.zeros(len(sides), np.bool_) if crowd is None else np.array(crowd, np.bool_),
+        area=(100 * sides) ** 2,
     )
 
 
