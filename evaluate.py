@@ -134,8 +134,7 @@ def main(arguments: Sequence[str]) -> None:
         if line:
             console.print(line, highlight=False)
     console.print(f"step {step}  mAP {evaluation.mean:.4f}", highlight=False)
-    speed = f"{evaluation.images_per_second:.0f} images/s"
-    console.print(f"{speed}; metrics.json, detections.json and comp4/ are in {out}")
+    console.print(f"{evaluation.speed}; metrics.json, detections.json and comp4/ are in {out}")
     console.print(f"python -m webbrowser -t {out / 'report.html'}", highlight=False)
 
 

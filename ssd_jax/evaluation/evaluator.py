@@ -37,7 +37,7 @@ class Evaluation:
       results: its objects and the detections, boxes in pixels of the original images.
       scores: the figures.
       best_metric: the metric that ranks checkpoints.
-      images_per_second: over the whole pass but its first batch, which compiles; NaN if there was
+      images_per_second: over the whole pass but its first batch, which compiles; None if there was
         no other.
     """
 
@@ -45,12 +45,18 @@ class Evaluation:
     results: SplitResults
     scores: Scores
     best_metric: str
-    images_per_second: float
+    images_per_second: float | None
 
     @property
     def mean(self) -> float:
         """The mean AP that ranks checkpoints."""
         return self.scores.mean_ap[self.best_metric]
+
+    @property
+    def speed(self) -> str:
+        """For people: '146 images/s'."""
+        rate = self.images_per_second
+        return "in one batch" if rate is None else f"{rate:.0f} images/s"
 
 
 def evaluate(
@@ -130,7 +136,7 @@ def evaluate(
             threshold_inclusive=config.evaluate.threshold_inclusive,
         ),
         best_metric=best_metric,
-        images_per_second=(done - first) / seconds if done > first else float("nan"),
+        images_per_second=(done - first) / seconds if done > first else None,
     )
 
 

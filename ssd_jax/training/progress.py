@@ -118,7 +118,7 @@ class Progress:
         compiling = self._compiling.since_last()
         self._console.print(
             f"step {self._step}  mAP {evaluation.mean:.4f} on {evaluation.dataset.split}  "
-            f"({evaluation.images_per_second:.0f} images/s"
+            f"({evaluation.speed}"
             + (f", besides {compiling.seconds:.1f} s of compiling)" if compiling.seconds else ")"),
             highlight=False,
         )

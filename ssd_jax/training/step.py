@@ -82,12 +82,12 @@ def build_gradients(config: ConfigDict, model: SSD) -> Callable[..., tuple[Any, 
             return (batch_stats, *jax.tree.map(jnp.add, added, [gradient, metrics])), None
 
         parts = jax.tree.map(lambda x: _in_parts(x, config.train.accumulate), samples)
-        first = jax.tree.map(lambda x: x[0], parts)
-        gradient, (batch_stats, metrics) = differentiate(params, batch_stats, first, normalizer)
-        rest = jax.tree.map(lambda x: x[1:], parts)
-        (batch_stats, gradient, metrics), _ = jax.lax.scan(
-            add_part, (batch_stats, gradient, metrics), rest
+        one_part = jax.tree.map(lambda x: x[0], parts)
+        added, (_, metrics) = jax.eval_shape(
+            differentiate, params, batch_stats, one_part, normalizer
         )
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (added, metrics))
+        (batch_stats, gradient, metrics), _ = jax.lax.scan(add_part, (batch_stats, *nothing), parts)
         return gradient, batch_stats, metrics
 
     return gradients

@@ -1,0 +1,162 @@
+"""What a training run is made of, looked over before anything of an older one is touched."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from ssd_jax import config as config_lib
+from ssd_jax import processes
+from ssd_jax.data import Dataset
+from ssd_jax.evaluation.evaluator import compile_predict
+from ssd_jax.model import SSD
+from ssd_jax.recipe import Predict, build_model, build_predict
+from ssd_jax.schedules import with_schedule
+from ssd_jax.sharding import make_mesh, place, shardings, state_shardings
+from ssd_jax.training.checkpoints import Meta, latest_meta
+from ssd_jax.training.fitted_priors import with_fitted_priors
+from ssd_jax.training.initial import Initial, load_initial
+from ssd_jax.training.inputs import load_splits, look_over
+from ssd_jax.training.optimizer import build_optimizer
+from ssd_jax.training.state import TrainState, init_state
+from ssd_jax.training.step import TrainStep, build_train_step, compile_train_step
+
+# Fields that may differ when a run goes on: they change neither the network nor its data, nor what
+# the optimizer remembers.
+FREE_TO_CHANGE = (
+    *("train.", "evaluate.", "detect.", "optimizer.", "mesh."),
+    *("data.workers", "data.cache"),
+)
+FIXED = ("optimizer.kind",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """A run, ready for its first step.
+
+    Attributes:
+      config: the whole recipe, with what it leaves to the data and the initial weights.
+      meta: what its checkpoints say of it.
+      goes_on: whether the workdir has a whole checkpoint to go on from.
+      train_data: the split to train on.
+      eval_data: the split to evaluate.
+      mesh: the devices.
+      model: the network.
+      step: the compiled training step.
+      predict: the compiled detector.
+    """
+
+    config: ConfigDict
+    meta: Meta
+    goes_on: bool
+    train_data: Dataset
+    eval_data: Dataset
+    mesh: jax.sharding.Mesh
+    model: SSD
+    step: TrainStep
+    predict: Predict
+
+    @property
+    def rows(self) -> jax.sharding.NamedSharding:
+        """How batches lie on the devices."""
+        return shardings(self.mesh)[1]
+
+
+def set_up(
+    config: ConfigDict,
+    workdir: Path,
+    overwrite: bool,
+    devices: list[jax.Device] | None,
+    console: Console,
+) -> tuple[Setup, TrainState]:
+    """The run and the state that it starts with; arguments as of `ssd_jax.training.loop.train`.
+
+    A run that goes on restores its own state into that one.
+
+    Raises:
+      ValueError: the config does not fit the data, or the run that is gone on with.
+    """
+    config = with_schedule(config)
+    mesh = make_mesh(devices, config.mesh.fsdp)
+    if config.train.batch_size % mesh.size:
+        raise ValueError(
+            f"config.train.batch_size is {config.train.batch_size}, "
+            f"not a multiple of the {mesh.size} devices"
+        )
+    train_data, eval_data = processes.first_before_others(lambda: load_splits(config))
+    class_names = train_data.class_names
+    console.print(
+        f"{train_data.name}: {len(train_data)} images to train on, {len(eval_data)} to evaluate, "
+        f"{len(class_names)} classes"
+    )
+    old = None if overwrite else latest_meta(workdir)
+    initial = None if old else load_initial(config)
+    config = with_preprocessing(config, old, initial)
+    config = with_fitted_priors(config, train_data.source.objects, old, console)
+    meta = Meta(config, class_names)
+    if old:
+        check_goes_on(old, meta, console)
+    model = build_model(config, class_names)
+    look_over(config, train_data, eval_data, model.priors, console)
+
+    def adapt(fresh: Any) -> Any:
+        return initial.adapt(fresh, class_names, model.priors, console) if initial else fresh
+
+    optimizer = build_optimizer(config)
+    state = init_state(model, optimizer, config.seed, adapt, average=config.ema.decay > 0)
+    placement = state_shardings(mesh, state)
+    state = place(state, placement)
+    step = build_train_step(config, model, optimizer)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    console.print(
+        f"SSD{config.model.size}: {parameters:,} parameters, {model.priors.num_priors} priors, "
+        f"on {mesh.size} {mesh.devices.flat[0].device_kind}"
+    )
+    setup = Setup(
+        config=config,
+        meta=meta,
+        goes_on=old is not None,
+        train_data=train_data,
+        eval_data=eval_data,
+        mesh=mesh,
+        model=model,
+        step=compile_train_step(step, mesh, placement),
+        predict=compile_predict(build_predict(config, model), mesh),
+    )
+    return setup, state
+
+
+def with_preprocessing(config: ConfigDict, old: Meta | None, initial: Initial | None) -> ConfigDict:
+    """The config with the mean and std that the initial weights expect.
+
+    A run that goes on has them in its checkpoint: it needs the initial weights no more.
+    """
+    config = config.copy_and_resolve_references()
+    if initial:
+        initial.preprocessing.configure(config)
+    elif old and config.init == old.config.init != "scratch":
+        config.model.mean, config.model.std = old.config.model.mean, old.config.model.std
+    return config
+
+
+def check_goes_on(old: Meta, new: Meta, console: Console) -> None:
+    """Says in which fields a run that goes on differs from its checkpoint.
+
+    Raises:
+      ValueError: in one that makes it another run.
+    """
+    if old.class_names != new.class_names:
+        raise ValueError(
+            f"the run in this workdir has classes {old.class_names}, the data has "
+            f"{new.class_names}: use --overwrite or another --workdir"
+        )
+    for name, (before, after) in config_lib.differences(old.config, new.config).items():
+        if name in FIXED or not name.startswith(FREE_TO_CHANGE):
+            raise ValueError(
+                f"config.{name} is {after!r}, but the run in this workdir has {before!r}: "
+                "set it so, or use --overwrite or another --workdir"
+            )
+        console.print(f"config.{name} is now {after!r}, it was {before!r}")

@@ -1,0 +1,51 @@
+"""What may change when a run goes on, and what may not."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from ssd_jax import config as config_lib
+from ssd_jax.training.checkpoints import Meta
+from ssd_jax.training.setup import check_goes_on
+
+NAMES = ("cat", "dog")
+
+
+def going_on(class_names=NAMES, **fields) -> str:
+    """What is printed of a run that goes on with other fields than it began with."""
+    old, new = config_lib.base(), config_lib.base()
+    new.update_from_flattened_dict(fields)
+    printed = io.StringIO()
+    check_goes_on(Meta(old, NAMES), Meta(new, class_names), Console(file=printed, width=200))
+    return printed.getvalue()
+
+
+def test_the_same_config_says_nothing():
+    assert going_on() == ""
+
+
+def test_what_changes_neither_network_nor_data_is_told():
+    printed = going_on(**{"train.steps": 7, "optimizer.rate": 0.5})
+    assert "config.train.steps is now 7, it was " in printed
+    assert "config.optimizer.rate is now 0.5, it was 0.001" in printed
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("model.width", 0.5),
+        ("augment.hue_delta", 1.0),
+        ("seed", 3),
+        ("ema.decay", 0.9),  # the checkpoints have no average
+        ("optimizer.kind", "adamw"),  # they have SGD's momentum
+    ],
+)
+def test_what_makes_it_another_run_is_an_error(field: str, value: object):
+    with pytest.raises(ValueError, match=f"config.{field} is {value!r}, but the run in this"):
+        going_on(**{field: value})
+
+
+def test_other_classes_are_an_error():
+    with pytest.raises(ValueError, match=r"has classes \('cat', 'dog'\), the data has \('emu',\)"):
+        going_on(class_names=("emu",))
