@@ -15,6 +15,7 @@ from ml_collections import config_flags
 
 from ssd_jax import cli, compilation
 from ssd_jax.training.loop import train
+from ssd_jax.training.memory import limit_arenas
 
 CONFIG = cli.define_config()
 connect_processes = cli.define_processes()
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     """Trains by the flags."""
     if arguments:
         raise ValueError(f"unexpected {' '.join(arguments)}: options start with --")
+    limit_arenas()
     config = cli.required_config(CONFIG)
     connect_processes()
     compilation.enable_cache(CACHE.value)

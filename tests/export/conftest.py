@@ -1,3 +1,5 @@
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -6,6 +8,9 @@ from ssd_jax.training.checkpoints import Checkpoints, Meta
 from ssd_jax.training.optimizer import build_optimizer
 from ssd_jax.training.state import TrainState
 from tests.export import networks
+
+# As ssd_jax.export does before it imports OpenVINO, for the tests that import it first.
+sys.modules.setdefault("openvino_telemetry", None)
 
 
 @pytest.fixture(scope="session")
