@@ -82,3 +82,15 @@ def place_rows(batch: Mapping[str, Any], rows: Sharding) -> dict[str, jax.Array]
         else jax.make_array_from_process_local_data(rows, value)
         for name, value in batch.items()
     }
+
+
+def rows_here(values: jax.Array | np.ndarray) -> np.ndarray:
+    """Of a batch that is split by rows the rows on this process's devices, in order.
+
+    No other process takes part. What a process has in NumPy is its own.
+    """
+    if isinstance(values, np.ndarray):
+        return values
+    # By their first row: where devices hold copies, one of them.
+    parts = {shard.index[0].start or 0: shard.data for shard in values.addressable_shards}
+    return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])

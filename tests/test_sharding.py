@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from ssd_jax.sharding import make_mesh, place, shardings, state_shardings
+from ssd_jax.sharding import make_mesh, place, rows_here, shardings, state_shardings
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,11 @@ def test_rows_are_split_over_both_axes_in_the_order_of_the_devices():
 def test_a_number_that_does_not_divide_the_devices_is_refused(fsdp):
     with pytest.raises(ValueError, match=rf"config\.mesh\.fsdp is {fsdp}: .* devices, 8"):
         make_mesh(fsdp=fsdp)
+
+
+def test_the_rows_here_come_in_order_and_once():
+    values = np.arange(48).reshape(16, 3)
+    replicated, rows = shardings(make_mesh(jax.devices()[:4], fsdp=2))
+    for placement in (rows, replicated):
+        np.testing.assert_array_equal(rows_here(place(values, placement)), values)
+    np.testing.assert_array_equal(rows_here(values), values)

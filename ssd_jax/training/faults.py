@@ -74,10 +74,14 @@ class Faults:
                 markup=False,
             )
             return
+        tolerate = (
+            "raise config.train.max_skipped"
+            if self._allowed
+            else "set config.train.not_finite=skip"
+        )
         raise FloatingPointError(
             f"{told}. Lower config.optimizer.rate, raise config.optimizer.warmup_steps, set "
-            "config.optimizer.clip_norm, or set config.train.not_finite=skip; the checkpoints "
-            "before it are whole"
+            f"config.optimizer.clip_norm, or {tolerate}; the checkpoints before it are whole"
         )
 
 

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from ssd_jax.boxes import center_to_corner, decode
 from ssd_jax.model import SSD
 from ssd_jax.priors import prior_boxes
+from ssd_jax.sharding import rows_here
 from ssd_jax.training.objective import BATCH_FIELDS, build_samples, row_keys
 from ssd_jax.visualize import contact_sheet, draw_boxes
 
@@ -48,7 +49,7 @@ def build_draw(
         return images, center_to_corner(priors), objects, labels
 
     def draw(batch: Mapping[str, Any], step: int) -> UInt8[np.ndarray, "H W 3"]:
-        rows = {name: np.asarray(batch[name][:count]) for name in BATCH_FIELDS}
+        rows = {name: rows_here(batch[name])[:count] for name in BATCH_FIELDS}
         keys = row_keys(config.seed, step - 1, len(rows["image"]))
         images, corners, objects, labels = jax.device_get(view(keys, rows))
         pixels = np.clip(np.rint(images * std + mean), 0, 255).astype(np.uint8)

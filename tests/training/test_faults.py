@@ -43,7 +43,7 @@ def test_the_step_its_images_and_terms_are_told_and_the_batch_is_kept(stopped):
     assert "largest terms: " in told
     for image, name in zip(fault.batch["image_id"], fault.batch["name"], strict=True):
         assert f"{image} ({name})" in told
-    assert "set config.train.not_finite=skip" in told
+    assert "or set config.train.not_finite=skip" in told
     # The weights are those before the step, though it was seen later.
     assert fault.step == step
     assert fault.state_step == step - 1
