@@ -16,10 +16,12 @@ from pathlib import Path
 from absl import flags
 from rich.console import Console
 
-from ssd_jax import cli
+from ssd_jax import cli, compilation
 from ssd_jax.training.ablation import ablate, load_choices
+from ssd_jax.training.memory import limit_arenas
 
 CONFIG = cli.define_config()
+CACHE = compilation.define_cache()
 CHOICES = flags.DEFINE_string("choices", None, "A Python file with a dictionary CHOICES.")
 SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each choice, from seeds 0, 1 and so on.", 1)
 OUT = flags.DEFINE_string("out", "runs/ablate", "Folder of the runs and the results.")
@@ -29,9 +31,11 @@ def main(arguments: Sequence[str]) -> None:
     """Ablates by the flags."""
     if arguments:
         raise ValueError(f"unexpected {' '.join(arguments)}: options start with --")
+    limit_arenas()
     if CHOICES.value is None:
         raise ValueError("--choices is missing: give a Python file with a dictionary CHOICES")
     config = cli.required_config(CONFIG)
+    compilation.enable_cache(CACHE.value)
     choices = load_choices(Path(CHOICES.value))
     ablate(config, choices, SEEDS.value, Path(OUT.value), Console(soft_wrap=True))
 

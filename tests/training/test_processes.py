@@ -129,11 +129,13 @@ def test_two_processes_train_and_evaluate_as_one(tmp_path, shapes_folder):
     assert by_image == dict.fromkeys(range(32), 200)  # each image once, all its slots taken
 
 
-def wait_for_step(folder: Path, step: int) -> None:
+def wait_for_step(folder: Path, step: int, started: list[subprocess.Popen]) -> None:
     lines = folder / "run" / "metrics.jsonl"
-    for _ in range(6000):
+    for _ in range(15_000):
         if lines.exists() and f'"step": {step},' in lines.read_text():
             return
+        for process in started:
+            assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     raise AssertionError(f"no step {step} in {lines}")
 
@@ -142,7 +144,7 @@ def test_sigterm_to_one_stops_both_and_one_goes_on(tmp_path, shapes_folder):
     # On the devices lie batches too that no process has whole; one draws its part of them.
     flags = ("--config.data.cache=device", "--config.train.pictures=2")
     started = start_two(*training(tmp_path, shapes_folder, 3000), *flags)
-    wait_for_step(tmp_path, 3)
+    wait_for_step(tmp_path, 3, started)
     started[1].send_signal(signal.SIGTERM)
     first, _ = outputs(started)
     _, _, step = load_checkpoint(tmp_path / "run")
@@ -163,7 +165,7 @@ def test_sigterm_to_one_stops_both_and_one_goes_on(tmp_path, shapes_folder):
 @pytest.mark.parametrize("killed", [0, 1])
 def test_when_one_dies_the_other_ends_and_says_which(tmp_path, shapes_folder, killed):
     started = start_two(*training(tmp_path, shapes_folder, 3000), heartbeat=10)
-    wait_for_step(tmp_path, 2)
+    wait_for_step(tmp_path, 2, started)
     started[killed].kill()
     died = time.monotonic()
     _, told = started[1 - killed].communicate(timeout=60)
