@@ -9,8 +9,6 @@ from ssd_jax.prior_fit import best_overlaps, propose
 from ssd_jax.recipe import build_priors
 from ssd_jax.training.checkpoints import Meta
 
-_SEARCHED = 3000  # objects that the search looks at, spread evenly over the split
-
 
 def with_fitted_priors(
     config: ConfigDict, objects: Objects, old: Meta | None, console: Console
@@ -44,8 +42,7 @@ def with_fitted_priors(
             "to: set it to 'voc' or 'coco'"
         )
     threshold, before = config.matching.threshold, build_priors(config)
-    searched = boxes[:: -(-len(boxes) // _SEARCHED)]
-    spec = propose(searched, before, threshold=threshold)
+    spec = propose(boxes, before, threshold=threshold)
     config.priors.sizes = (*spec.min_sizes, spec.max_sizes[-1])
     config.priors.aspect_ratios = spec.aspect_ratios
     shares = [float(np.mean(best_overlaps(boxes, each) >= threshold)) for each in (before, spec)]

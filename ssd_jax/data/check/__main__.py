@@ -44,7 +44,6 @@ QUICK = flags.DEFINE_bool("quick", False, "Read the annotations only, decode no 
 
 PICTURE, PROBLEMS = "check.png", "problems.txt"
 _EXAMPLES = 8
-_SEARCHED = 3000  # objects that a search for priors looks at
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -144,8 +143,7 @@ def _fits(
     if not fit.is_poor:
         console.print(f"the priors fit: {fit.overall:.3f} of the objects have one of IoU .5")
         return fits
-    sample = boxes[np.random.default_rng(0).permutation(len(boxes))[:_SEARCHED]]
-    better = propose(sample, spec)
+    better = propose(boxes, spec)
     better_fit = fit_priors(train, len(class_names), better)
     if better_fit.overall < fit.overall + 0.01:
         console.print("the priors fit poorly, and a search over sizes and ratios found no better")
