@@ -50,10 +50,17 @@ def params():
     }
 
 
-def test_sgd_has_the_papers_groups_and_couples_the_decay():
-    """Against SGD written out: v = .9 v + g + 5e-4 w; w -= rate v; biases 2x and no decay."""
+@pytest.mark.parametrize(
+    ("bias_rate", "decay_biases"), [(2.0, False), (1.0, True)], ids=["paper", "one_group"]
+)
+def test_sgd_has_its_groups_and_couples_the_decay(bias_rate, decay_biases):
+    """Against SGD written out: v = .9 v + g + 5e-4 w; w -= rate v; biases 2x and no decay.
+
+    One group of all parameters is what PyTorch's programs have.
+    """
     rate, momentum, decay = 0.1, 0.9, 5e-4
-    optimizer = build_optimizer(config_with(rate=rate, warmup_steps=0, boundaries=()))
+    groups = {"bias_rate": bias_rate, "decay_biases": decay_biases}
+    optimizer = build_optimizer(config_with(rate=rate, warmup_steps=0, boundaries=(), **groups))
     ours, state = params(), optimizer.init(params())
     theirs = {name: np.array(ours[a][name]) for a, name in
               (("conv", "kernel"), ("conv", "bias"), ("l2norm", "scale"))}  # fmt: skip
@@ -63,10 +70,9 @@ def test_sgd_has_the_papers_groups_and_couples_the_decay():
                      "scale": np.array([2.0 - step])}  # fmt: skip
         for name, gradient in gradients.items():
             bias = name == "bias"
-            velocity[name] = (
-                momentum * velocity[name] + gradient + (0 if bias else decay) * theirs[name]
-            )
-            theirs[name] = theirs[name] - rate * (2 if bias else 1) * velocity[name]
+            decayed = 0 if bias and not decay_biases else decay * theirs[name]
+            velocity[name] = momentum * velocity[name] + gradient + decayed
+            theirs[name] = theirs[name] - rate * (bias_rate if bias else 1) * velocity[name]
         tree = {
             "conv": {"kernel": gradients["kernel"], "bias": gradients["bias"]},
             "l2norm": {"scale": gradients["scale"]},
