@@ -1,6 +1,6 @@
 """Trains torchvision's SSD on what one of our recipes trains on, and scores it by our metric.
 
-    python benchmarks/peer_bccd.py --config configs/custom_voc.py --config.data.root=BCCD \
+    python benchmarks/peer_training.py --config configs/custom_voc.py --config.data.root=BCCD \
         --config.data.train=trainval --config.model.width=0.125 --config.model.size=200 \
         --config.train.batch_size=8 --config.train.steps=700 --config.optimizer.rate=0.005
 
@@ -9,7 +9,7 @@ width. Of torchvision are the transforms (its references' preset `ssd`), the anc
 the loss and the whole detector around a VGG16 of the recipe's width and batch norm; the priors are
 the recipe's sizes, clipped as torchvision clips. SGD or AdamW, decay, warm-up and schedule follow
 the recipe. Its detections (score .01, NMS .45, 200 an image) are scored as evaluate.py scores ours.
-Adds a line to benchmarks/results/peer_bccd.json. Needs torch and torchvision of one release.
+Adds a line to benchmarks/results/peer_training.json. Needs torch and torchvision of one release.
 """
 
 import json
@@ -40,7 +40,7 @@ from ssd_jax.priors import PriorSpec, extra_convolutions
 from ssd_jax.recipe import build_priors
 
 CONFIG = cli.define_config()
-RESULTS = Path(__file__).parent / "results" / "peer_bccd.json"
+RESULTS = Path(__file__).parent / "results" / "peer_training.json"
 MEAN = (0.48235, 0.45882, 0.40784)  # of torchvision's SSD300
 METRICS = ("voc07", "voc")
 EXTRA_CHANNELS = ((256, 512), (128, 256))  # of the first extra level, and of the others
@@ -256,6 +256,7 @@ def main(arguments: Sequence[str]) -> None:
         "batch_norm": config.model.batch_norm,
         "steps": config.train.steps,
         "batch_size": config.train.batch_size,
+        "optimizer": config.optimizer.kind,
         "rate": config.optimizer.rate,
         "seed": config.seed,
         "train_seconds": round(seconds, 1),
