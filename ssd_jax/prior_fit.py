@@ -58,7 +58,8 @@ def propose(
     Returns:
         The best spec found: sizes in tenths of a pixel, ratios in hundredths.
     """
-    boxes = boxes[:: -(-len(boxes) // _SEARCHED)]
+    spread = np.linspace(0, len(boxes) - 1, min(len(boxes), _SEARCHED))
+    boxes = boxes[spread.astype(np.int64)]
     starts = [spec, _with_sizes(spec, _quantile_sizes(boxes, spec))]
     found = [_rounded(_ascend(_Search(boxes, start, threshold))) for start in starts]
     return max([spec, *found], key=lambda candidate: _Search(boxes, candidate, threshold).score())

@@ -92,6 +92,7 @@ def is_first() -> bool:
 
 def first_before_others(make: Callable[[], Any]) -> Any:
     """Calls `make` on the first process, then on all others: for what it leaves on disk."""
+    wait_for_all("ready")  # connected before one of them is long at work
     if is_first():
         made = make()
         wait_for_all("made")

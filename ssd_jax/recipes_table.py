@@ -26,7 +26,7 @@ HEAD = """\
 Written by `python -m ssd_jax.recipes_table` from the files of [`configs/`](../configs), each of
 which says where its values are from. Fields are explained in
 [`ssd_jax/config.py`](../ssd_jax/config.py); those that no table shows are the same in all its
-recipes. `train.py` says so when a run that goes on has other values than it began with.
+recipes. A run that goes on says which of them are others than it began with, or refuses.
 """
 
 UNLIKE_A_RECIPE = ("data.root", "data.archives", "data.voc_root", "data.data_dir")

@@ -183,7 +183,9 @@ def parameters(workdir: Path) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(variables)]
 
 
-def test_a_killed_run_ends_with_the_same_parameters_bit_for_bit(tmp_path, shapes_folder):
+def test_a_stopped_and_a_killed_run_ends_with_the_same_parameters_bit_for_bit(
+    tmp_path, shapes_folder
+):
     arguments = [
         *("train.py", "--config", "configs/shapes.py"),
         *("--config.data.kind=shapes/small", f"--config.data.data_dir={shapes_folder}"),
@@ -194,7 +196,7 @@ def test_a_killed_run_ends_with_the_same_parameters_bit_for_bit(tmp_path, shapes
     run(*arguments, "--workdir", str(tmp_path / "whole"))
 
     workdir = tmp_path / "killed"
-    for target in (5, 15):
+    for target, number, code in ((5, signal.SIGTERM, 0), (15, signal.SIGKILL, -signal.SIGKILL)):
         environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
         process = subprocess.Popen(
             [sys.executable, *arguments, "--workdir", str(workdir)],
@@ -204,8 +206,8 @@ def test_a_killed_run_ends_with_the_same_parameters_bit_for_bit(tmp_path, shapes
             stderr=subprocess.DEVNULL,
         )
         wait_for_step(workdir / "metrics.jsonl", target, process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.send_signal(number)
+        assert process.wait() == code
     done = run(*arguments, "--workdir", str(workdir))
     assert "going on from step" in done.stdout
     for ours, expected in zip(parameters(workdir), parameters(tmp_path / "whole"), strict=True):

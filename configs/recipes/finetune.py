@@ -12,12 +12,14 @@ width, batch norm and priors have to be the old one's (it is said where they are
     python train.py --config configs/recipes/finetune.py --config.data.root=BCCD \
         --config.data.train=trainval --config.init=runs/shapes --config.model.size=128 \
         --config.model.width=0.125 --config.model.batch_norm=True \
-        --config.priors.sizes="(22.0, 38.0, 62.0, 90.0, 116.0, 140.0)" --config.optimizer.rate=0.005
+        --config.priors.sizes="(22.0, 38.0, 62.0, 90.0, 116.0, 140.0)" \
+        --config.optimizer.rate=0.005 \
+        --config.optimizer.frozen_statistics="('backbone/conv1_*', 'backbone/conv2_*')"
 
 So that a few images teach new classes and what was known is not forgotten:
 
 - the layers that see edges and colours, VGG's first two stages, stay as they are (with batch norm
-  add --config.optimizer.frozen_statistics="('backbone/conv1_*', 'backbone/conv2_*')");
+  its statistics too, as in the command above);
 - the rest of the backbone learns at a tenth of the rate of extras and heads;
 - the steps are few, along a cosine, and the best of them is kept;
 - the average over the steps is evaluated: single steps of few images are noisy;

@@ -56,7 +56,7 @@ class Evaluation:
     def speed(self) -> str:
         """For people: '146 images/s'."""
         rate = self.images_per_second
-        return "in one batch" if rate is None else f"{rate:.0f} images/s"
+        return "all in one batch" if rate is None else f"{rate:.0f} images/s"
 
 
 def evaluate(

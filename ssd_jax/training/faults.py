@@ -62,7 +62,7 @@ class Faults:
             fault.save(path)
         wrong = [f"{name} {value}" for name, value in figures.items() if not math.isfinite(value)]
         told = (
-            f"step {step} is not finite: {', '.join(wrong)}. {diagnose(fault).summary}. "
+            f"step {step} is not finite: {', '.join(wrong)}. {_summary(fault)}. "
             f"Its images: {', '.join(image_names(fault.batch))}. "
             f"python -m ssd_jax.training.replay {path} does it again"
         )
@@ -74,15 +74,21 @@ class Faults:
                 markup=False,
             )
             return
-        tolerate = (
-            "raise config.train.max_skipped"
-            if self._allowed
-            else "set config.train.not_finite=skip"
-        )
+        tolerate = "set config.train.not_finite=skip"
+        if self._config.train.not_finite == "skip":
+            tolerate = "raise config.train.max_skipped"
         raise FloatingPointError(
             f"{told}. Lower config.optimizer.rate, raise config.optimizer.warmup_steps, set "
             f"config.optimizer.clip_norm, or {tolerate}; the checkpoints before it are whole"
         )
+
+
+def _summary(fault: Fault) -> str:
+    """The diagnosis in short; one device does the whole batch for it, and may lack the memory."""
+    try:
+        return diagnose(fault).summary
+    except jax.errors.JaxRuntimeError as reason:
+        return f"The step could not be done again here: {str(reason).splitlines()[0]}"
 
 
 def on_host(tree: Any) -> Any:

@@ -85,14 +85,17 @@ def train(
         interruption = resources.enter_context(Interruption())
         evaluation = None
 
+        if _is_due(config, start) and setup.goes_on and checkpoints.meta(start).mean_ap is None:
+            evaluation = _evaluate(setup, state)  # it was interrupted
+            progress.evaluated(evaluation)
         batches = load_batches(config, setup.train_data, start, rows, console)
         for batch in progress.batches(batches):
-            state, metrics = setup.step(state, to_device(batch, rows))
+            state, metrics = setup.train_step(state, to_device(batch, rows))
             step = progress.stepped(state, metrics)
             trace.stepped(step, metrics)
 
             stopping = interruption.asked()
-            due = step % config.train.eval_every == 0 or step == config.train.steps
+            due = _is_due(config, step)
             if stopping or due or step % config.train.checkpoint_every == 0:
                 progress.check()
                 evaluation = None
@@ -121,6 +124,11 @@ def train(
     console.print(report.table(evaluation.results, evaluation.scores))
     console.print(f"checkpoints, {SHEET} and figures are in {workdir}")
     return evaluation
+
+
+def _is_due(config: ConfigDict, step: int) -> bool:
+    """Whether the state after a step is evaluated."""
+    return step % config.train.eval_every == 0 or step == config.train.steps
 
 
 def _evaluate(

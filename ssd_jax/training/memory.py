@@ -1,6 +1,7 @@
 """How much memory a run takes, and how it is kept from taking ever more."""
 
 import ctypes
+import os
 import platform
 
 import jax
@@ -27,9 +28,11 @@ def device_memory() -> tuple[float, float | None]:
 def limit_arenas() -> None:
     """Has glibc's malloc keep few arenas; elsewhere nothing. To be called before threads start.
 
+    Whoever sets MALLOC_ARENA_MAX keeps that number.
+
     By default there are eight a core, and each checkpoint and evaluation, with threads of its own,
     leaves holes in others of them: with as many bytes in use a run's resident memory grows for
     hours (docs/performance.md).
     """
-    if platform.libc_ver()[0] == "glibc":
+    if platform.libc_ver()[0] == "glibc" and "MALLOC_ARENA_MAX" not in os.environ:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)

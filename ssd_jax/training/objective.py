@@ -24,7 +24,7 @@ Batch = Mapping[str, Array]
 BATCH_FIELDS = ("image", "size", "boxes", "labels")
 
 
-def row_keys(seed: int, step: Array | int, rows: int) -> Array:
+def row_keys(seed: Array | int, step: Array | int, rows: int) -> Array:
     """A key [rows] for every row of the global batch, from (seed, step, row) alone."""
     key = jax.random.fold_in(jax.random.key(seed), step)
     return jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.arange(rows))

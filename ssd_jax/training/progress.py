@@ -53,6 +53,7 @@ class Progress:
         self._compiling = CompileTimer()
         self._began: float | None = time.perf_counter()  # None once the first step is done
         self._pending: list[dict[str, Any]] = []
+        self._batch: Batch | None = None
 
     def batches(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The same batches; notes how long each is waited for."""
@@ -60,11 +61,11 @@ class Progress:
         while True:
             asked = time.perf_counter()
             try:
-                self._batch = next(iterator)
+                batch = self._batch = next(iterator)
             except StopIteration:
                 return
             self._clock.waited(time.perf_counter() - asked)
-            yield self._batch
+            yield batch
 
     def stepped(self, state: TrainState, metrics: dict[str, Any]) -> int:
         """Takes the state and the metrics after one more step; returns how many are done.
@@ -149,7 +150,7 @@ class Progress:
         self._draw_batch()
 
     def _draw_batch(self) -> None:
-        if self._draw:
+        if self._draw and self._batch is not None:
             self._log.picture(self._step, "training", self._draw(self._batch, self._step))
 
     def _print(self) -> None:

@@ -1,4 +1,4 @@
-"""What a training run is made of, looked over before anything of an older one is touched."""
+"""What a training run is made of: its config looked over, its data, network and first state."""
 
 import dataclasses
 from pathlib import Path
@@ -12,6 +12,7 @@ from ssd_jax import config as config_lib
 from ssd_jax import processes
 from ssd_jax.data import Dataset
 from ssd_jax.evaluation.evaluator import compile_predict
+from ssd_jax.evaluation.scores import check_metrics
 from ssd_jax.model import SSD
 from ssd_jax.recipe import Predict, build_model, build_predict
 from ssd_jax.schedules import with_schedule
@@ -24,11 +25,13 @@ from ssd_jax.training.optimizer import build_optimizer
 from ssd_jax.training.state import TrainState, init_state
 from ssd_jax.training.step import TrainStep, build_train_step, compile_train_step
 
-# Fields that may differ when a run goes on: they change neither the network nor its data, nor what
-# the optimizer remembers.
+# Fields that may differ when a run goes on: how it is trained, evaluated and stored, and where its
+# data lies, but neither the network, nor the data, nor what the optimizer remembers.
 FREE_TO_CHANGE = (
     *("train.", "evaluate.", "detect.", "optimizer.", "mesh."),
     *("data.workers", "data.cache"),
+    *("data.data_dir", "data.voc_root", "data.archives"),
+    *("data.root", "data.annotations", "data.images"),
 )
 FIXED = ("optimizer.kind",)
 
@@ -45,7 +48,7 @@ class Setup:
       eval_data: the split to evaluate.
       mesh: the devices.
       model: the network.
-      step: the compiled training step.
+      train_step: compiled.
       predict: the compiled detector.
     """
 
@@ -56,7 +59,7 @@ class Setup:
     eval_data: Dataset
     mesh: jax.sharding.Mesh
     model: SSD
-    step: TrainStep
+    train_step: TrainStep
     predict: Predict
 
     @property
@@ -79,7 +82,8 @@ def set_up(
     Raises:
       ValueError: the config does not fit the data, or the run that is gone on with.
     """
-    config = with_schedule(config)
+    config = with_told_schedule(config, console)
+    check_metrics([config.evaluate.best_metric])
     mesh = make_mesh(devices, config.mesh.fsdp)
     if config.train.batch_size % mesh.size:
         raise ValueError(
@@ -93,7 +97,7 @@ def set_up(
         f"{len(class_names)} classes"
     )
     old = None if overwrite else latest_meta(workdir)
-    initial = None if old else load_initial(config)
+    initial = None if old else processes.first_before_others(lambda: load_initial(config))
     config = with_preprocessing(config, old, initial)
     config = with_fitted_priors(config, train_data.source.objects, old, console)
     meta = Meta(config, class_names)
@@ -101,6 +105,10 @@ def set_up(
         check_goes_on(old, meta, console)
     model = build_model(config, class_names)
     look_over(config, train_data, eval_data, model.priors, console)
+    if config.optimizer.frozen and config.init == "scratch" and not old:
+        console.print(
+            "warning: config.optimizer.frozen keeps random weights: config.init is scratch"
+        )
 
     def adapt(fresh: Any) -> Any:
         return initial.adapt(fresh, class_names, model.priors, console) if initial else fresh
@@ -123,10 +131,18 @@ def set_up(
         eval_data=eval_data,
         mesh=mesh,
         model=model,
-        step=compile_train_step(step, mesh, placement),
+        train_step=compile_train_step(step, mesh, placement),
         predict=compile_predict(build_predict(config, model), mesh),
     )
     return setup, state
+
+
+def with_told_schedule(config: ConfigDict, console: Console) -> ConfigDict:
+    """The config with what its `schedule` sets, which is printed."""
+    scheduled = with_schedule(config)
+    for name, (_, value) in config_lib.differences(config, scheduled).items():
+        console.print(f"schedule={config.schedule} sets config.{name} to {value!r}")
+    return scheduled
 
 
 def with_preprocessing(config: ConfigDict, old: Meta | None, initial: Initial | None) -> ConfigDict:

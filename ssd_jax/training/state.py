@@ -22,6 +22,7 @@ class TrainState:
       batch_stats: batch norm's running statistics; empty without batch norm.
       opt_state: the optimizer's.
       average: the moving average of params and batch_stats, as `learning`; {} where none is kept.
+      seed: int32 [], the config's; no constant of the compiled step, which is the same for all.
       skipped: int32 [], steps since the program started whose numbers were not finite.
     """
 
@@ -30,6 +31,7 @@ class TrainState:
     batch_stats: Any
     opt_state: optax.OptState
     average: Any
+    seed: Any
     skipped: Any
 
     @property
@@ -81,6 +83,7 @@ def init_state(
         opt_state=optimizer.init(variables["params"]),
         # Copies: a step gives the memory of its state to the next, each array once.
         average=jax.tree.map(jnp.copy, learning) if average else {},
+        seed=jnp.int32(seed),
         skipped=jnp.zeros((), jnp.int32),
         **learning,
     )

@@ -122,7 +122,7 @@ def build_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         rows = batch["image"].shape[0]
-        samples = samples_of(row_keys(config.seed, state.step, rows), batch)
+        samples = samples_of(row_keys(state.seed, state.step, rows), batch)
         gradients, batch_stats, metrics = gradients_of(state.params, state.batch_stats, samples)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

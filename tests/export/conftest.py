@@ -44,6 +44,7 @@ def workdir(detector, shapes_folder, tmp_path_factory):
         batch_stats=variables["batch_stats"],
         opt_state=build_optimizer(config).init(variables["params"]),
         average={},
+        seed=np.int32(0),
         skipped=np.int32(0),
     )
     checkpoints = Checkpoints(folder, keep=1)

@@ -29,6 +29,8 @@ def test_what_changes_neither_network_nor_data_is_told():
     printed = going_on(**{"train.steps": 7, "optimizer.rate": 0.5})
     assert "config.train.steps is now 7, it was " in printed
     assert "config.optimizer.rate is now 0.5, it was 0.001" in printed
+    # A dataset may be moved.
+    assert "config.data.root is now 'there'" in going_on(**{"data.root": "there"})
 
 
 @pytest.mark.parametrize(
