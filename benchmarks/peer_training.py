@@ -250,7 +250,7 @@ def main(arguments: Sequence[str]) -> None:
         threshold_inclusive=config.evaluate.threshold_inclusive,
     )
     line = {
-        "dataset": f"{train_data.name} {config.data.train} -> {config.data.eval}",
+        "dataset": f"{Path(train_data.name).name} {config.data.train} -> {config.data.eval}",
         "size": config.model.size,
         "width": config.model.width,
         "batch_norm": config.model.batch_norm,

@@ -8,11 +8,13 @@ annotations, or given: --config.data.class_names="('cat', 'dog')".
 
 From random weights, so with batch norm. 20,000 steps of 32 images at full size are for a GPU, and
 no score is known of them. On a CPU a narrow network finds cells in BCCD (VOC layout, 292 images to
-train on) in 4 min 13 s, mAP .799 on its test split, by
+train on), mAP .821, .831 and .834 on its test split from seeds 0, 1 and 2, by what takes 9 to 11
+minutes on one core of a busy machine:
 
     python train.py --config configs/custom_voc.py --config.data.root=BCCD \
         --config.data.train=trainval --config.model.width=0.125 --config.model.size=200 \
-        --config.train.batch_size=8 --config.train.steps=700 --config.optimizer.rate=0.005 \
+        --config.train.batch_size=8 --config.train.steps=700 \
+        --config.optimizer.kind=muon --config.optimizer.rate=0.02 \
         --config.augment.expand_probability=0.0 --config.augment.photometric_probability=0.0
 """
 
