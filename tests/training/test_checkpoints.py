@@ -17,6 +17,7 @@ from ssd_jax.training.state import init_state
 from tests.small import small_config
 
 CLASSES = ("cat", "dog")
+SEED = 3
 
 pytestmark = pytest.mark.usefixtures("loose_dtypes")
 
@@ -28,13 +29,13 @@ def config():
 
 @pytest.fixture
 def state(config):
-    return init_state(build_model(config, CLASSES), build_optimizer(config), seed=3)
+    return init_state(build_model(config, CLASSES), build_optimizer(config), SEED)
 
 
 def at(state, step):
     """The state as it might be after `step` steps: every number that is saved is another."""
     later = jax.tree.map(lambda x: x + step if x.dtype == np.float32 else x * 0 + step, state)
-    return later.replace(skipped=later.skipped * 0)
+    return later.replace(skipped=later.skipped * 0, seed=later.seed * 0 + SEED)
 
 
 def assert_same(ours, theirs):
@@ -122,7 +123,7 @@ def two_steps(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     config = small_config("")
     with jax.numpy_dtype_promotion("standard"):
-        state = init_state(build_model(config, CLASSES), build_optimizer(config), seed=3)
+        state = init_state(build_model(config, CLASSES), build_optimizer(config), SEED)
         save(folder, config, [at(state, 1), at(state, 2)], scores=[0.2, 0.3])
     return folder, at(state, 1)
 
