@@ -20,7 +20,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from ml_collections import ConfigDict
@@ -32,7 +31,8 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.transforms import v2
 
 from ssd_jax import cli
-from ssd_jax.data import Dataset, load_dataset
+from ssd_jax.data import Dataset, Example, load_dataset
+from ssd_jax.data.images import decode_image
 from ssd_jax.evaluation.results import ImageDetections, ImageGroundTruth, SplitResults
 from ssd_jax.evaluation.scores import score
 from ssd_jax.model import VGG_STAGES, scaled
@@ -131,10 +131,10 @@ def transforms() -> v2.Compose:
     )
 
 
-def picture(dataset: Dataset, row: int) -> tv_tensors.Image:
-    """The decoded picture of a row, RGB uint8."""
-    pixels = cv2.imdecode(np.frombuffer(dataset.source[row]["image"], np.uint8), cv2.IMREAD_COLOR)
-    return tv_tensors.Image(torch.from_numpy(pixels[..., ::-1].copy()).permute(2, 0, 1))
+def picture(example: Example) -> tv_tensors.Image:
+    """The decoded picture, RGB uint8."""
+    pixels = decode_image(example["image"], example["name"])
+    return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1))
 
 
 def samples(dataset: Dataset, seed: int) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
@@ -142,7 +142,8 @@ def samples(dataset: Dataset, seed: int) -> Iterator[tuple[torch.Tensor, dict[st
     transform, rng = transforms(), np.random.default_rng(seed)
     while True:
         for row in rng.permutation(len(dataset)):
-            example, image = dataset.source[int(row)], picture(dataset, int(row))
+            example = dataset.source[int(row)]
+            image = picture(example)
             height, width = image.shape[-2:]
             boxes = example["boxes"] * np.array([width, height, width, height], np.float32)
             sound = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
@@ -206,7 +207,8 @@ def detect(network: SSD, dataset: Dataset) -> SplitResults:
     """What the detector finds on every picture of a split, in its pixels."""
     detections, truth, sizes = [], [], []
     for row in range(len(dataset)):
-        example, image = dataset.source[row], picture(dataset, row)
+        example = dataset.source[row]
+        image = picture(example)
         height, width = image.shape[-2:]
         (found,) = network([image.as_subclass(torch.Tensor).float() / 255])
         detections.append(

@@ -71,7 +71,7 @@ def train(
         checkpoints = Checkpoints(workdir, config.train.keep, config.train.keep_every)
         resources.callback(checkpoints.close)
         start = checkpoints.latest or 0
-        if setup.goes_on:
+        if setup.old:
             state = checkpoints.restore_state(start, like=state)
             console.print(f"going on from step {start} of {config.train.steps} in {workdir}")
         log = open_log(config, workdir, start)
@@ -85,7 +85,7 @@ def train(
         interruption = resources.enter_context(Interruption())
         evaluation = None
 
-        if _is_due(config, start) and setup.goes_on and checkpoints.meta(start).mean_ap is None:
+        if setup.old and setup.old.mean_ap is None and _is_due(config, start):
             evaluation = _evaluate(setup, state)  # it was interrupted
             progress.evaluated(evaluation)
         batches = load_batches(config, setup.train_data, start, rows, console)

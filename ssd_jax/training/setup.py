@@ -43,7 +43,7 @@ class Setup:
     Attributes:
       config: the whole recipe, with what it leaves to the data and the initial weights.
       meta: what its checkpoints say of it.
-      goes_on: whether the workdir has a whole checkpoint to go on from.
+      old: what the checkpoint says that the run goes on from; None where it starts.
       train_data: the split to train on.
       eval_data: the split to evaluate.
       mesh: the devices.
@@ -54,7 +54,7 @@ class Setup:
 
     config: ConfigDict
     meta: Meta
-    goes_on: bool
+    old: Meta | None
     train_data: Dataset
     eval_data: Dataset
     mesh: jax.sharding.Mesh
@@ -126,7 +126,7 @@ def set_up(
     setup = Setup(
         config=config,
         meta=meta,
-        goes_on=old is not None,
+        old=old,
         train_data=train_data,
         eval_data=eval_data,
         mesh=mesh,

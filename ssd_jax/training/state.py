@@ -22,7 +22,8 @@ class TrainState:
       batch_stats: batch norm's running statistics; empty without batch norm.
       opt_state: the optimizer's.
       average: the moving average of params and batch_stats, as `learning`; {} where none is kept.
-      seed: int32 [], the config's; no constant of the compiled step, which is the same for all.
+      seed: uint32 [], the config's, of which random keys take so many bits; no constant of the
+        compiled step, which is the same for all.
       skipped: int32 [], steps since the program started whose numbers were not finite.
     """
 
@@ -83,7 +84,7 @@ def init_state(
         opt_state=optimizer.init(variables["params"]),
         # Copies: a step gives the memory of its state to the next, each array once.
         average=jax.tree.map(jnp.copy, learning) if average else {},
-        seed=jnp.int32(seed),
+        seed=jnp.uint32(seed % 2**32),
         skipped=jnp.zeros((), jnp.int32),
         **learning,
     )

@@ -97,6 +97,18 @@ def test_a_row_has_its_own_key_from_seed_step_and_row_alone():
     assert not np.array_equal(keys, data(0, 4, 4))
 
 
+@pytest.mark.parametrize("seed", [0, 2**31 + 5, 2**40 + 7])
+def test_the_states_seed_gives_the_keys_of_the_configs(seed):
+    config = small_config("")
+    model, optimizer = build_model(config, CLASSES), build_optimizer(config)
+    state = jax.eval_shape(lambda: init_state(model, optimizer, seed))
+    assert state.seed.shape == () and state.seed.dtype == np.uint32
+    keys = jax.jit(lambda: row_keys(init_state(model, optimizer, seed).seed, 3, 4))()
+    np.testing.assert_array_equal(
+        jax.random.key_data(keys), jax.random.key_data(row_keys(seed, 3, 4))
+    )
+
+
 def test_a_batch_without_any_object_is_finite():
     config = small_config("")
     model, optimizer = build_model(config, CLASSES), build_optimizer(config)
