@@ -36,6 +36,7 @@ def get_config() -> ConfigDict:
     config.model.size = 300  # section 3.1; script: resize_width, resize_height
     config.model.width = 1.0  # section 3: VGG16 as it is
     config.model.batch_norm = False  # script: use_batchnorm = False
+    config.model.head_batch_norm = False  # script: the same
     config.model.dtype = "float32"  # Caffe computes in it
     config.model.mean = (123.0, 117.0, 104.0)  # script: mean_value 104, 117, 123 (BGR)
     config.model.std = (1.0, 1.0, 1.0)  # script: no scale

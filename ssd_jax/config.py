@@ -52,7 +52,8 @@ def base() -> ConfigDict:
     config.model = ConfigDict()
     config.model.size = 300  # pixels a side of the network's input
     config.model.width = 1.0  # factor on every layer's channels
-    config.model.batch_norm = False
+    config.model.batch_norm = False  # after every convolution but the heads'
+    config.model.head_batch_norm = False  # of the heads' outputs
     config.model.dtype = "float32"  # to compute in: 'float32' or 'bfloat16'
     config.model.mean = (123.0, 117.0, 104.0)  # RGB, subtracted from the images
     config.model.std = (1.0, 1.0, 1.0)  # RGB, what they are divided by after that
@@ -147,7 +148,7 @@ def base() -> ConfigDict:
     config.evaluate.best_metric = "voc07"  # ranks checkpoints: 'voc07', 'voc' (VOC10 on) or 'coco'
     config.evaluate.inclusive_pixels = True  # IoU as the devkit has it, over pixels, ends included
     config.evaluate.threshold_inclusive = False  # VOC: an IoU of just .5 is a hit; the devkit's not
-    return config
+    return config.lock()  # a recipe that sets what is no field is told so
 
 
 def to_json(config: ConfigDict) -> str:

@@ -48,6 +48,14 @@ def scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
+def batch_norm(x: Array, train: bool, *, dtype: Dtype, name: str) -> Array:
+    """Batch norm as a layer of the module that calls it."""
+    layer = nn.BatchNorm(
+        momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, dtype=dtype, name=name
+    )
+    return layer(x, use_running_average=not train)
+
+
 class ConvUnit(nn.Module):
     """Convolution, batch norm if asked for, ReLU."""
 
@@ -77,13 +85,7 @@ class ConvUnit(nn.Module):
             name="conv",
         )(x)
         if self.batch_norm:
-            x = nn.BatchNorm(
-                use_running_average=not train,
-                momentum=BATCH_NORM_MOMENTUM,
-                epsilon=BATCH_NORM_EPSILON,
-                dtype=self.dtype,
-                name="bn",
-            )(x)
+            x = batch_norm(x, train, dtype=self.dtype, name="bn")
         return nn.relu(x)
 
 
@@ -180,11 +182,12 @@ class Heads(nn.Module):
 
     num_classes: int
     boxes_per_cell: tuple[int, ...]
+    batch_norm: bool = False
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
-        self, features: list[Array]
+        self, features: list[Array], train: bool
     ) -> tuple[Float[Array, "B P 4"], Float[Array, "B P C"]]:
         """Returns offsets and class logits of every prior."""
 
@@ -193,12 +196,15 @@ class Heads(nn.Module):
                 self.boxes_per_cell[level] * outputs,
                 (3, 3),
                 padding=[(1, 1), (1, 1)],
+                use_bias=not self.batch_norm,
                 dtype=self.dtype,
                 kernel_init=nn.initializers.xavier_uniform(),
                 conv_general_dilated=conv_general_dilated,
                 promote_dtype=keep_kernel,
                 name=f"{kind}_{level}",
             )(features[level])
+            if self.batch_norm:
+                x = batch_norm(x, train, dtype=self.dtype, name=f"{kind}_{level}_bn")
             # Channels are anchor-major, so this is the priors' own order.
             wide = x.astype(np.promote_types(x.dtype, np.float32))
             return wide.reshape(x.shape[0], -1, outputs)
@@ -219,6 +225,7 @@ class SSD(nn.Module):
       priors: the prior boxes; their image size is the network's input size.
       width: factor on the number of channels of every layer but the heads.
       batch_norm: batch norm after every convolution but the heads' (ScratchDet, 1810.08425).
+      head_batch_norm: batch norm of the heads' outputs too (ScratchDet).
       dtype: the type to compute in; parameters are float32 and the outputs
         at least that.
       backbone: a module in place of VGG16, L2Norm and the extra layers: called as
@@ -232,13 +239,16 @@ class SSD(nn.Module):
     priors: PriorSpec
     width: float = 1.0
     batch_norm: bool = False
+    head_batch_norm: bool = False
     dtype: Dtype = jnp.float32
     backbone: nn.Module | None = None
     remat: bool = False
 
     def setup(self) -> None:
         """Makes the submodules; a ValueError says that the priors are another network's."""
-        self.heads = Heads(self.num_classes, self.priors.boxes_per_cell, self.dtype)
+        self.heads = Heads(
+            self.num_classes, self.priors.boxes_per_cell, self.head_batch_norm, self.dtype
+        )
         if self.backbone is not None:
             return
         expected = feature_map_sizes(self.priors.image_size)
@@ -296,7 +306,7 @@ class SSD(nn.Module):
                 f"this SSD takes floats, RGB minus the mean, got {images.dtype}: "
                 "images.astype(np.float32) - (123, 117, 104)"
             )
-        return self.heads(self.features(images, train=train))
+        return self.heads(self.features(images, train=train), train)
 
 
 def ssd300(num_classes: int = 21, **fields: Any) -> SSD:

@@ -66,6 +66,7 @@ def build_model(config: ConfigDict, class_names: tuple[str, ...]) -> SSD:
         priors=build_priors(config),
         width=config.model.width,
         batch_norm=config.model.batch_norm,
+        head_batch_norm=config.model.head_batch_norm,
         dtype=choose("model.dtype", config.model.dtype, DTYPES),
         remat=config.train.remat,
     )

@@ -18,6 +18,12 @@ def test_unknown_fields_are_named():
         config_lib.from_json(text)
 
 
+def test_a_recipe_cannot_set_what_is_no_field():
+    config = config_lib.base()
+    with pytest.raises(AttributeError, match="bach_size"):
+        config.train.bach_size = 16
+
+
 def test_fields_that_an_older_version_lacked_get_their_defaults():
     config = config_lib.base()
     config.train.steps = 7

@@ -126,8 +126,9 @@ def test_l2norm_of_an_all_zero_pixel_has_a_finite_gradient():
     assert np.all(np.isfinite(gradient))
 
 
-def test_batch_norm_normalises_with_the_batch_then_with_running_statistics():
-    model = SSD(3, SPEC96, width=0.125, batch_norm=True)
+@pytest.mark.parametrize("heads", [False, True])
+def test_batch_norm_normalises_with_the_batch_then_with_running_statistics(heads):
+    model = SSD(3, SPEC96, width=0.125, batch_norm=True, head_batch_norm=heads)
     images = images_of(model, batch=4)
     variables = jax.jit(model.init)(jax.random.key(0), images)
 
@@ -137,6 +138,10 @@ def test_batch_norm_normalises_with_the_batch_then_with_running_statistics():
         return outputs, {**variables, **updates}
 
     trained, variables = train(variables)
+    first = 12 * 12 * model.priors.boxes_per_cell[0]
+    by_channel = np.reshape(trained[1][:, :first], (4 * 12 * 12, -1))
+    assert np.allclose(by_channel.mean(axis=0), 0, atol=1e-4) == heads
+    assert np.allclose(by_channel.std(axis=0), 1, atol=1e-2) == heads
     for _ in range(150):  # running statistics converge to those of the one batch
         _, variables = train(variables)
     evaluated = jax.jit(model.apply)(variables, images)

@@ -43,7 +43,9 @@ def add_network(graph: Graph, model: SSD, variables: Arrays, images: str) -> tup
     statistics = variables.get("batch_stats", {})
 
     def unit(x: str, part: str, layer: str, **attributes: Any) -> str:
-        kernel, bias = _folded(params[part][layer], statistics.get(part, {}).get(layer))
+        unit_params = params[part][layer]
+        running = statistics.get(part, {}).get(layer, {})
+        kernel, bias = _folded(unit_params["conv"], unit_params.get("bn"), running.get("bn"))
         return graph.add(
             "Relu", _conv(graph, x, kernel, bias, name=f"{part}/{layer}", **attributes)
         )
@@ -67,7 +69,7 @@ def add_network(graph: Graph, model: SSD, variables: Arrays, images: str) -> tup
         x = unit(x, "extras", f"conv{level}_1")
         x = unit(x, "extras", f"conv{level}_2", pads=[*shape.padding] * 2, strides=shape.stride)
         features.append(x)
-    return _add_heads(graph, model, params, features)
+    return _add_heads(graph, model, params, statistics.get("heads", {}), features)
 
 
 def plane_order(spec: PriorSpec, priors: Float32[np.ndarray, "P 4"]) -> Float32[np.ndarray, "P 4"]:
@@ -81,7 +83,9 @@ def plane_order(spec: PriorSpec, priors: Float32[np.ndarray, "P 4"]) -> Float32[
     return np.concatenate(levels)
 
 
-def _add_heads(graph: Graph, model: SSD, params: Arrays, features: list[str]) -> tuple[str, str]:
+def _add_heads(
+    graph: Graph, model: SSD, params: Arrays, statistics: Arrays, features: list[str]
+) -> tuple[str, str]:
     """One convolution a level to offsets and logits: channels are output-major, then the box."""
     planes = []
     # conv4_3's scale a channel goes into the weights that read it.
@@ -89,8 +93,10 @@ def _add_heads(graph: Graph, model: SSD, params: Arrays, features: list[str]) ->
     for level, boxes in enumerate(model.priors.boxes_per_cell):
         kernels, biases = [], []
         for kind in ("loc", "conf"):
-            head = params["heads"][f"{kind}_{level}"]
-            kernel, bias = np.asarray(head["kernel"]), np.asarray(head["bias"])
+            name, norm = f"{kind}_{level}", f"{kind}_{level}_bn"
+            kernel, bias = _folded(
+                params["heads"][name], params["heads"].get(norm), statistics.get(norm)
+            )
             kernels.append(_output_major(kernel, boxes))
             biases.append(_output_major(bias, boxes))
         kernel, bias = np.concatenate(kernels, axis=-1), np.concatenate(biases)
@@ -111,14 +117,16 @@ def _output_major(parameter: np.ndarray, boxes: int) -> np.ndarray:
     return apart.swapaxes(-1, -2).reshape(parameter.shape)
 
 
-def _folded(unit: Arrays, statistics: Arrays | None) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias of a `ConvUnit`, its batch norm folded in."""
-    kernel = np.asarray(unit["conv"]["kernel"])
-    if statistics is None:
-        return kernel, np.asarray(unit["conv"]["bias"])
-    mean, variance = (np.asarray(statistics["bn"][name]) for name in ("mean", "var"))
-    factor = np.asarray(unit["bn"]["scale"]) / np.sqrt(variance + np.float32(BATCH_NORM_EPSILON))
-    return kernel * factor, np.asarray(unit["bn"]["bias"]) - mean * factor
+def _folded(
+    conv: Arrays, norm: Arrays | None, statistics: Arrays | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel and bias of a convolution, with the batch norm that follows it, if any, folded in."""
+    kernel = np.asarray(conv["kernel"])
+    if norm is None or statistics is None:
+        return kernel, np.asarray(conv["bias"])
+    mean, variance = (np.asarray(statistics[name]) for name in ("mean", "var"))
+    factor = np.asarray(norm["scale"]) / np.sqrt(variance + np.float32(BATCH_NORM_EPSILON))
+    return kernel * factor, np.asarray(norm["bias"]) - mean * factor
 
 
 def _conv(

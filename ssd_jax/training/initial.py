@@ -95,4 +95,4 @@ def _from_file(path: Path) -> Initial:
             weights.class_names,
             weights.priors,
         )
-    return Initial({"params": {"backbone": weights.params}}, weights.preprocessing, source)
+    return Initial(weights.variables, weights.preprocessing, source)

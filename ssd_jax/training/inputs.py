@@ -75,6 +75,21 @@ def load_batches(
         )
 
 
+def first_batches(
+    config: ConfigDict, dataset: Dataset, count: int, rows: jax.sharding.NamedSharding
+) -> Iterator[Batch]:
+    """The batches of the first steps, of which this process reads its rows."""
+    return _batches(
+        config,
+        dataset,
+        0,
+        count,
+        sharding=rows,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
 def remake_batch(config: ConfigDict, dataset: Dataset, step: int) -> Batch:
     """The global batch of a step that is counted from 1, read anew by this process."""
     return next(_batches(config, dataset, step - 1, step))

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from ssd_jax.augment import augment
 from ssd_jax.losses import MultiboxTerms, multibox_terms
 from ssd_jax.matching import match
-from ssd_jax.model import SSD, ConvUnit
+from ssd_jax.model import SSD
 from ssd_jax.priors import PriorSpec, prior_boxes
 from ssd_jax.recipe import build_augmentation
 from ssd_jax.training.names import check_patterns, matches
@@ -89,10 +89,9 @@ def apply_training(
     check_patterns("optimizer.frozen_statistics", patterns, variables["batch_stats"])
 
     def keep_statistics(method: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext):
-        unit = context.module
-        if isinstance(unit, ConvUnit) and matches("/".join([*unit.path, "bn", "mean"]), patterns):
-            x, _ = args
-            return method(x, False)
+        layer = context.module
+        if isinstance(layer, nn.BatchNorm) and matches("/".join([*layer.path, "mean"]), patterns):
+            kwargs = {**kwargs, "use_running_average": True}
         return method(*args, **kwargs)
 
     with nn.intercept_methods(keep_statistics):

@@ -17,6 +17,7 @@ from ssd_jax.model import SSD
 from ssd_jax.recipe import Predict, build_model, build_predict
 from ssd_jax.schedules import with_schedule
 from ssd_jax.sharding import make_mesh, place, shardings, state_shardings
+from ssd_jax.training.added_norm import with_added_norm
 from ssd_jax.training.checkpoints import Meta, latest_meta
 from ssd_jax.training.fitted_priors import with_fitted_priors
 from ssd_jax.training.initial import Initial, load_initial
@@ -111,7 +112,10 @@ def set_up(
         )
 
     def adapt(fresh: Any) -> Any:
-        return initial.adapt(fresh, class_names, model.priors, console) if initial else fresh
+        if initial is None:
+            return fresh
+        start = with_added_norm(initial, config, model, train_data, mesh, console)
+        return start.adapt(fresh, class_names, model.priors, console)
 
     optimizer = build_optimizer(config)
     state = init_state(model, optimizer, config.seed, adapt, average=config.ema.decay > 0)

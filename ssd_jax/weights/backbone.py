@@ -19,6 +19,17 @@ _FULLY_CONNECTED = ("fc6", "fc7")
 _KERNEL_ROWS = 7  # of fc1's kernel, which is as large as its feature map
 _ROW_STEP, _CHANNEL_STEP = 3, 4
 
+_TORCHVISION_CLASSIFIER = {
+    "classifier.0.weight": (4096, 25088),
+    "classifier.0.bias": (4096,),
+    "classifier.3.weight": (4096, 4096),
+    "classifier.3.bias": (4096,),
+}
+_TORCHVISION_PREPROCESSING = Preprocessing(
+    (0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255)
+)
+_TORCH_NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
 
 def from_keras(weights: Mapping[str, Sequence[np.ndarray]]) -> Backbone:
     """Keras's VGG16, with its classifier or ("notop") without.
@@ -52,38 +63,51 @@ def from_torchvision_vgg16(state: State) -> Backbone:
     Raises:
       ValueError: a layer is missing, or a shape is not VGG16's.
     """
-    _check(
-        state,
-        {
-            "classifier.0.weight": (4096, 25088),
-            "classifier.0.bias": (4096,),
-            "classifier.3.weight": (4096, 4096),
-            "classifier.3.bias": (4096,),
-        },
-    )
-    features = {
-        n.removeprefix("features."): a for n, a in state.items() if n.startswith("features")
-    }
-    fc1, fc2 = state["classifier.0.weight"], state["classifier.3.weight"]
+    _check(state, _TORCHVISION_CLASSIFIER)
+    features = _features(state)
+    fc1 = state["classifier.0.weight"]
     if not np.all(np.isfinite(fc1)) or not np.any(fc1):
         params = _backbone(features, _place, "torchvision's VGG16 features")
         mean = (0.48235 * 255, 0.45882 * 255, 0.40784 * 255)
         return Backbone(params, Preprocessing(mean), "torchvision VGG16 features")
-    rows = _KERNEL_ROWS
-    reduced = _subsampled(
-        fc1.reshape(4096, 512, rows, rows),
-        state["classifier.0.bias"],
-        fc2,
-        state["classifier.3.bias"],
+    params = _backbone(features | _torchvision_reduced(state), _place, "torchvision's VGG16")
+    return Backbone(params, _TORCHVISION_PREPROCESSING, "torchvision VGG16")
+
+
+def from_torchvision_vgg16_bn(state: State) -> Backbone:
+    """VGG16 with batch norm of torchvision: `vgg16_bn-6c64b313.pth`.
+
+    Here no convolution before a batch norm has a bias: theirs go into the running means. fc6 and
+    fc7, which have no batch norm there, come without their biases, which batch norm would subtract.
+
+    Raises:
+      ValueError: a layer is missing, or a shape is not VGG16's.
+    """
+    _check(state, _TORCHVISION_CLASSIFIER)
+    features = _features(state)
+    # Before each convolution the list has a batch norm more than that of the plain VGG16.
+    places = {
+        place: place + number for number, place in enumerate(dict(names.vgg_layers()).values())
+    }
+    plain = {
+        f"{place}.{kind}": features[f"{own}.{kind}"]
+        for place, own in places.items()
+        for kind in ("weight", "bias")
+        if f"{own}.{kind}" in features
+    }
+    what = "torchvision's VGG16 with batch norm"
+    params = _backbone(plain | _torchvision_reduced(state), _place, what)
+    biases = {layer: unit["conv"].pop("bias") for layer, unit in params.items()}
+    batch_stats = {}
+    for layer, place in names.vgg_layers():
+        norm = {kind: f"{places[place] + 1}.{name}" for kind, name in _TORCH_NORM.items()}
+        _check(features, dict.fromkeys(norm.values(), biases[layer].shape))
+        scale, bias, mean, var = (np.asarray(features[norm[kind]]) for kind in _TORCH_NORM)
+        params[layer]["bn"] = {"scale": scale, "bias": bias}
+        batch_stats[layer] = {"bn": {"mean": mean - biases[layer], "var": var}}
+    return Backbone(
+        params, _TORCHVISION_PREPROCESSING, "torchvision VGG16 with batch norm", batch_stats
     )
-    for name, place in (("fc6", names.VGG_PLACES["fc6"]), ("fc7", names.VGG_PLACES["fc7"])):
-        for kind in ("weight", "bias"):
-            features[f"{place}.{kind}"] = reduced[f"{name}.{kind}"]
-    params = _backbone(features, _place, "torchvision's VGG16")
-    preprocessing = Preprocessing(
-        (0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255)
-    )
-    return Backbone(params, preprocessing, "torchvision VGG16")
 
 
 def from_ssd_pytorch_vgg16(state: State) -> Backbone:
@@ -104,6 +128,27 @@ def from_caffe_vgg16(blobs: Mapping[str, Sequence[np.ndarray]]) -> Backbone:
     """
     params = _backbone(caffe_state(blobs), names.caffe, "Caffe's VGG16 with reduced fc", bgr=True)
     return Backbone(params, Preprocessing((123.0, 117.0, 104.0)), "Caffe VGG16")
+
+
+def _features(state: State) -> dict[str, np.ndarray]:
+    """The convolutions by their places: '0.weight'."""
+    prefix = "features."
+    return {n.removeprefix(prefix): a for n, a in state.items() if n.startswith(prefix)}
+
+
+def _torchvision_reduced(state: State) -> dict[str, np.ndarray]:
+    """fc6 and fc7 by their places, from torchvision's classifier."""
+    reduced = _subsampled(
+        state["classifier.0.weight"].reshape(4096, 512, _KERNEL_ROWS, _KERNEL_ROWS),
+        state["classifier.0.bias"],
+        state["classifier.3.weight"],
+        state["classifier.3.bias"],
+    )
+    return {
+        f"{names.VGG_PLACES[layer]}.{kind}": reduced[f"{layer}.{kind}"]
+        for layer in _FULLY_CONNECTED
+        for kind in ("weight", "bias")
+    }
 
 
 def _place(layer: names.Layer) -> str:

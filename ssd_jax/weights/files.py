@@ -21,6 +21,7 @@ _DETECTORS = {  # a name that no other kind has, and the importer
     "neck.l2_norm.weight": detectors.from_mmdetection,
 }
 _BACKBONES = {
+    "features.1.running_mean": backbone.from_torchvision_vgg16_bn,
     "features.0.weight": backbone.from_torchvision_vgg16,
     "0.weight": backbone.from_ssd_pytorch_vgg16,
 }

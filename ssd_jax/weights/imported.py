@@ -35,6 +35,7 @@ class Backbone:
 
     Attributes:
       params: `backbone` of the network's parameters; without fc6 and fc7 where the source has none.
+      batch_stats: of its batch norm, in the same form; empty without.
       preprocessing: what the weights expect.
       source: what they are, for messages.
     """
@@ -42,6 +43,13 @@ class Backbone:
     params: Params
     preprocessing: Preprocessing
     source: str
+    batch_stats: Params = dataclasses.field(default_factory=dict)
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `ssd_jax.model.SSD.apply` takes, as far as they are."""
+        parts = {"params": self.params, "batch_stats": self.batch_stats}
+        return {name: {"backbone": part} for name, part in parts.items() if part}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +91,6 @@ class Imported:
             config.data.kind = "coco"
             config.data.train, config.data.eval = "train2017", "val2017"
             config.data.canvas = 640
-            config.evaluate.eleven_point = False
+            config.evaluate.best_metric = "coco"
             config.evaluate.inclusive_pixels = False
         return config

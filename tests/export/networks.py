@@ -18,12 +18,13 @@ CLASS_NAMES = ("circle", "square", "triangle", "star", "ring", "cross")  # of `s
 
 
 def normed_config():
-    """Batch norm, the original's detection; more than 100 boxes pass NMS."""
+    """Batch norm everywhere, the original's detection; more than 100 boxes pass NMS."""
     config = config_lib.base()
     config.data.canvas = 160
     config.model.size = 96
     config.model.width = 0.125
     config.model.batch_norm = True
+    config.model.head_batch_norm = True
     config.detect.max_detections = 100
     return config
 
@@ -31,7 +32,7 @@ def normed_config():
 def plain_config():
     """No batch norm, another program's ways, more boxes of a class than may enter NMS."""
     config = normed_config()
-    config.model.batch_norm = False
+    config.model.batch_norm = config.model.head_batch_norm = False
     config.model.std = (58.395, 57.12, 57.375)
     config.priors.clip = "center_form"
     config.detect.clip = "before"
@@ -76,10 +77,12 @@ def spread_detector(config, pictures: list[np.ndarray]) -> Detector:
     heads = variables["params"]["heads"]
     for level in range(len(model.priors.feature_maps)):
         for kind, size, outputs in (("loc", 1.0, loc), ("conf", 1.5, conf)):
-            head = heads[f"{kind}_{level}"]
-            head["kernel"] = head["kernel"] * np.float32(size / np.std(outputs))
-        biases = heads[f"conf_{level}"]["bias"].reshape(-1, model.num_classes)
-        biases[:, 0] += 4.0
+            last = heads[f"{kind}_{level}"]
+            spread = "kernel"
+            if model.head_batch_norm:
+                last, spread = heads[f"{kind}_{level}_bn"], "scale"
+            last[spread] = last[spread] * np.float32(size / np.std(outputs))
+        last["bias"].reshape(-1, model.num_classes)[:, 0] += 4.0  # of the class head
     return Detector(JaxEngine(config, CLASS_NAMES, variables), batch_size=4)
 
 

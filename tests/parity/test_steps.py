@@ -123,6 +123,7 @@ def test_five_steps_with_batch_norm_are_pytorchs():
     """In double precision: over the few values of the last maps batch norm enlarges rounding."""
     with jax.enable_x64(True):
         config = original(voc300, width=1 / 16, batch_norm=True)
+        config.model.head_batch_norm = True
         config.optimizer.rate = FIVE_STEPS_RATE
         assert_same_training(config, steps=5, rows=3, dtype=np.float64)
 

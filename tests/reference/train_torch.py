@@ -42,14 +42,16 @@ def forward(weights, statistics, images, num_classes, size):
     Images are [B, size, size, 3]. Without batch norm `statistics` is empty.
     """
 
-    def unit(x, name, **options):
-        bias = weights.get(f"{name}.conv.bias")
-        x = F.conv2d(x, weights[f"{name}.conv.kernel"], bias, **options)
-        if statistics:
-            move_on(statistics, f"{name}.bn", x.detach())
-            affine = weights[f"{name}.bn.scale"], weights[f"{name}.bn.bias"]
+    def convolve(x, conv, norm, **options):
+        x = F.conv2d(x, weights[f"{conv}.kernel"], weights.get(f"{conv}.bias"), **options)
+        if f"{norm}.mean" in statistics:
+            move_on(statistics, norm, x.detach())
+            affine = weights[f"{norm}.scale"], weights[f"{norm}.bias"]
             x = F.batch_norm(x, None, None, *affine, training=True, eps=BATCH_NORM_EPSILON)
-        return F.relu(x)
+        return x
+
+    def unit(x, name, **options):
+        return F.relu(convolve(x, f"{name}.conv", f"{name}.bn", **options))
 
     x = images.permute(0, 3, 1, 2)
     for stage, layers in enumerate(VGG_LAYERS, start=1):
@@ -74,7 +76,7 @@ def forward(weights, statistics, images, num_classes, size):
         maps = []
         for level, feature in enumerate(features):
             name = f"heads.{kind}_{level}"
-            y = F.conv2d(feature, weights[f"{name}.kernel"], weights[f"{name}.bias"], padding=1)
+            y = convolve(feature, name, f"{name}_bn", padding=1)
             maps.append(y.permute(0, 2, 3, 1).reshape(len(images), -1, outputs))
         return torch.cat(maps, dim=1)
 

@@ -226,8 +226,9 @@ def test_figures_of_a_step(with_faults):
 def test_what_is_frozen_stays_and_the_rest_moves():
     config = small_config("")
     config.optimizer.weight_decay = 0.1
+    config.model.head_batch_norm = True
     config.optimizer.frozen = ("backbone/conv1_*", "*/bn/*")
-    config.optimizer.frozen_statistics = ("backbone/*",)
+    config.optimizer.frozen_statistics = ("backbone/*", "heads/loc_*")
     model, optimizer = build_model(config, CLASSES), build_optimizer(config)
     before = init_state(model, optimizer, 0)
     after, _ = jax.jit(build_train_step(config, model, optimizer))(before, random_batch(0, rows=4))
@@ -235,7 +236,7 @@ def test_what_is_frozen_stays_and_the_rest_moves():
         kind, *modules = (entry.key for entry in path)
         new = functools.reduce(lambda tree, entry: tree[entry.key], path, after.learning)
         if kind == "batch_stats":
-            stays = modules[0] == "backbone"
+            stays = modules[0] == "backbone" or modules[1].startswith("loc_")
         else:
             stays = modules[1].startswith("conv1_") or "bn" in modules
         assert np.array_equal(old, new) == stays, (kind, modules)

@@ -1,13 +1,17 @@
 import h5py
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ssd_jax.model import VGG16
 from ssd_jax.weights import names
 from ssd_jax.weights.backbone import (
     from_caffe_vgg16,
     from_keras,
     from_ssd_pytorch_vgg16,
     from_torchvision_vgg16,
+    from_torchvision_vgg16_bn,
 )
 from ssd_jax.weights.files import read_weights
 from tests.weights.states import blobs, state
@@ -122,6 +126,48 @@ def test_torchvision_features_have_no_classifier_and_another_preprocessing(keras
     assert len(backbone.params) == 13
     np.testing.assert_allclose(backbone.preprocessing.mean, (122.999, 116.999, 103.999), atol=1e-3)
     assert backbone.preprocessing.std == (1.0, 1.0, 1.0)
+
+
+def test_torchvision_with_batch_norm_gives_what_pytorch_does(tmp_path):
+    torch = pytest.importorskip("torch", reason="compares with PyTorch, an optional extra")
+    layers = []
+    for stage, number, inputs, outputs in convolutions():
+        layers += [torch.nn.Conv2d(inputs, outputs, 3, padding=1), torch.nn.BatchNorm2d(outputs)]
+        layers += [torch.nn.ReLU()]
+        if number == LAYERS[stage]:
+            layers += [torch.nn.MaxPool2d(2, 2)]
+    features = torch.nn.Sequential(*layers)
+    torch.manual_seed(0)
+    for array in (*features.parameters(), *features.buffers()):
+        if array.ndim == 1:
+            torch.nn.init.uniform_(array.data, 0.5, 1.5)
+        elif array.ndim == 4:
+            torch.nn.init.kaiming_normal_(array.data)
+    state = {f"features.{name}": array for name, array in features.state_dict().items()}
+    for layer, shape in ((0, (4096, 25088)), (3, (4096, 4096))):  # one number, repeated
+        state[f"classifier.{layer}.weight"] = torch.tensor([layer + 2.0]).expand(shape)
+        state[f"classifier.{layer}.bias"] = torch.zeros(4096)
+    torch.save(state, tmp_path / "vgg16_bn.pth")
+
+    backbone = read_weights(tmp_path / "vgg16_bn.pth")
+    images = np.random.default_rng(0).normal(0, 1, (2, 64, 64, 3)).astype(np.float32)
+    network = VGG16(batch_norm=True)
+    fresh = jax.jit(network.init, static_argnums=2)(jax.random.key(0), jnp.asarray(images), False)
+    for kind, part in {"params": backbone.params, "batch_stats": backbone.batch_stats}.items():
+        for layer, unit in part.items():
+            fresh[kind][layer] |= jax.tree.map(jnp.asarray, unit)
+    conv4_3, _ = jax.jit(network.apply, static_argnums=2)(fresh, jnp.asarray(images), False)
+    with torch.no_grad():
+        expected = features.eval()[:33](torch.from_numpy(images).permute(0, 3, 1, 2))
+    expected = expected.permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(conv4_3, expected, atol=1e-4 * expected.max())
+    assert backbone.params["fc6"]["conv"].keys() == {"kernel"}
+    assert backbone.params["fc7"]["conv"]["kernel"][0, 0, 0, 0] == 5
+
+    del state["features.1.running_var"]
+    arrays = {name: np.asarray(array) for name, array in state.items()}
+    with pytest.raises(ValueError, match=r"1\.running_var has shape None, expected \[64\]"):
+        from_torchvision_vgg16_bn(arrays)
 
 
 def test_ssd_pytorch_reduced_fc():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from ssd_jax import config as config_lib
 from ssd_jax.priors import COCO300, COCO512, VOC300
 from ssd_jax.recipe import build_priors
 from ssd_jax.weights import (
@@ -58,6 +59,7 @@ def test_config_says_all_of_a_coco_detector():
     assert config.data.kind == "coco"
     assert config.detect.max_detections == 100
     assert config.detect.clip == "never"
+    assert config_lib.from_json(config_lib.to_json(config)).to_dict() == config.to_dict()
     assert config.matching.bipartite == "argmax"
     assert imported.class_names[-1] == "toothbrush"
 

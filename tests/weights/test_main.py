@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="compares with PyTorch, an optional extra")
 
 from ssd_jax.detector import Detector  # noqa: E402
+from ssd_jax.weights.class_names import PRESETS  # noqa: E402
 from tests.reference import peers_detection, peers_torch  # noqa: E402
 from tests.weights.test_parity import STEPS, VOC300, picture, to_torch  # noqa: E402
 
@@ -72,6 +73,16 @@ def test_fewer_and_other_classes_are_taken_by_name_and_told(file, tmp_path):
     detector = Detector.from_checkpoint(tmp_path / "run")
     assert detector.class_names == ("person", "unicorn", "car")
     assert detector.engine.config.priors.clip == "center_form"
+
+
+def test_a_detector_of_coco_comes_with_its_classes_and_metric(tmp_path):
+    path = tmp_path / "coco.pth"
+    torch.save(peers_torch.SsdPytorch(300, 81).state_dict(), path)
+    done = convert(path, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    detector = Detector.from_checkpoint(tmp_path / "run")
+    assert detector.class_names == PRESETS["coco"]
+    assert detector.engine.config.evaluate.best_metric == "coco"
 
 
 def test_a_wrong_file_leaves_nothing_behind(tmp_path):
