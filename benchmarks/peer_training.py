@@ -32,7 +32,7 @@ from torchvision.transforms import v2
 
 from ssd_jax import cli
 from ssd_jax.data import Dataset, Example, load_dataset
-from ssd_jax.data.images import decode_image
+from ssd_jax.data.images import decode_example
 from ssd_jax.evaluation.results import ImageDetections, ImageGroundTruth, SplitResults
 from ssd_jax.evaluation.scores import score
 from ssd_jax.model import VGG_STAGES, scaled
@@ -133,8 +133,7 @@ def transforms() -> v2.Compose:
 
 def picture(example: Example) -> tv_tensors.Image:
     """The decoded picture, RGB uint8."""
-    pixels = decode_image(example["image"], example["name"])
-    return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1))
+    return tv_tensors.Image(torch.from_numpy(decode_example(example)).permute(2, 0, 1))
 
 
 def samples(dataset: Dataset, seed: int) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
