@@ -35,7 +35,7 @@ from rich.table import Table
 
 from ssd_jax.data import Dataset, train_batches
 from ssd_jax.data.folder import VocFolder
-from ssd_jax.data.images import decode_image
+from ssd_jax.data.images import decode_example
 
 RESULTS = Path(__file__).parent / "results" / "input.json"
 BATCH, CANVAS, SIDE, SLOTS = 32, 500, 300, 64
@@ -77,7 +77,7 @@ def load_augmented(rows: np.ndarray, *, dataset: Dataset, augment: Callable) -> 
     labels = np.zeros((len(rows), SLOTS), np.int32)
     for i, row in enumerate(rows.tolist()):
         example = dataset.source[row]
-        picture = decode_image(example["image"], example["name"])
+        picture = decode_example(example)
         rng = np.random.default_rng([row, i])
         images[i], moved, kept = augment(picture, example["boxes"], SIDE, rng)
         boxes[i, : kept.sum()] = moved[kept]
@@ -110,7 +110,7 @@ def torchvision_loader(dataset: Dataset, workers: int) -> Iterator[Any]:
 
         def __getitem__(self, number: int):
             example = dataset.source[number % len(dataset)]
-            picture = decode_image(example["image"], example["name"])
+            picture = decode_example(example)
             height, width = picture.shape[:2]
             image = tv_tensors.Image(torch.from_numpy(picture).permute(2, 0, 1))
             scaled = example["boxes"] * np.float32([width, height, width, height])

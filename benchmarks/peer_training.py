@@ -8,7 +8,8 @@ The flags are train.py's, so that both see as many images of the same size with 
 width. Of torchvision are the transforms (its references' preset `ssd`), the anchors, the matcher,
 the loss and the whole detector around a VGG16 of the recipe's width and batch norm; the priors are
 the recipe's sizes, clipped as torchvision clips. SGD or AdamW, decay, warm-up and schedule follow
-the recipe. Its detections (score .01, NMS .45, 200 an image) are scored as evaluate.py scores ours.
+the recipe. A recipe that sets what is not done here (`DONE`), such as an average of the weights, is
+refused. Its detections (score .01, NMS .45, 200 an image) are scored as evaluate.py scores ours.
 Adds a line to benchmarks/results/peer_training.json. Needs torch and torchvision of one release.
 """
 
@@ -31,8 +32,9 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.transforms import v2
 
 from ssd_jax import cli
+from ssd_jax import config as config_lib
 from ssd_jax.data import Dataset, Example, load_dataset
-from ssd_jax.data.images import decode_image
+from ssd_jax.data.images import decode_example
 from ssd_jax.evaluation.results import ImageDetections, ImageGroundTruth, SplitResults
 from ssd_jax.evaluation.scores import score
 from ssd_jax.model import VGG_STAGES, scaled
@@ -43,6 +45,26 @@ CONFIG = cli.define_config()
 RESULTS = Path(__file__).parent / "results" / "peer_training.json"
 MEAN = (0.48235, 0.45882, 0.40784)  # of torchvision's SSD300
 METRICS = ("voc07", "voc")
+DONE: dict[str, tuple[Any, ...]] = {  # the values of the recipe's fields that are followed here
+    "init": ("scratch",),
+    "schedule": ("full",),
+    "data.difficult": ("train",),
+    "data.crowd": ("drop",),
+    "data.background": ("keep",),
+    "data.undecodable": ("error",),
+    "model.head_batch_norm": (False,),
+    "model.dtype": ("float32",),
+    "priors.preset": ("voc", "coco"),
+    "optimizer.kind": ("sgd", "adamw"),
+    "optimizer.schedule": ("step", "cosine"),
+    "optimizer.bias_rate": (1.0,),
+    "optimizer.clip_norm": (0.0,),
+    "optimizer.rates": ((),),
+    "optimizer.frozen": ((),),
+    "optimizer.frozen_statistics": ((),),
+    "train.accumulate": (1,),
+    "ema.decay": (0.0,),
+}
 EXTRA_CHANNELS = ((256, 512), (128, 256))  # of the first extra level, and of the others
 
 
@@ -98,6 +120,21 @@ class Vgg(nn.Module):
         return OrderedDict((str(level), feature) for level, feature in enumerate(features))
 
 
+def check(config: ConfigDict) -> None:
+    """Sees to it that the recipe asks for nothing that is not done here.
+
+    Raises:
+        ValueError: it does.
+    """
+    fields = dict(config_lib.flatten(config))
+    for name, done in DONE.items():
+        if fields[name] not in done:
+            raise ValueError(
+                f"config.{name} is {fields[name]!r}, torchvision is trained with "
+                f"{' or '.join(map(repr, done))} only: set it so"
+            )
+
+
 def build_detector(config: ConfigDict, num_classes: int) -> SSD:
     """An SSD of torchvision, of the recipe's size, width, batch norm and priors."""
     spec, side = build_priors(config), config.model.size
@@ -133,8 +170,7 @@ def transforms() -> v2.Compose:
 
 def picture(example: Example) -> tv_tensors.Image:
     """The decoded picture, RGB uint8."""
-    pixels = decode_image(example["image"], example["name"])
-    return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1))
+    return tv_tensors.Image(torch.from_numpy(decode_example(example)).permute(2, 0, 1))
 
 
 def samples(dataset: Dataset, seed: int) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
@@ -146,7 +182,7 @@ def samples(dataset: Dataset, seed: int) -> Iterator[tuple[torch.Tensor, dict[st
             image = picture(example)
             height, width = image.shape[-2:]
             boxes = example["boxes"] * np.array([width, height, width, height], np.float32)
-            sound = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+            sound = np.all(boxes[:, 2:] > boxes[:, :2], axis=1) & ~example["crowd"]
             target = {
                 "boxes": tv_tensors.BoundingBoxes(
                     torch.from_numpy(boxes[sound]), format="XYXY", canvas_size=(height, width)
@@ -163,10 +199,9 @@ def build_optimizer(config: ConfigDict, network: nn.Module) -> tuple[Any, Any]:
     options = {"lr": settings.rate, "weight_decay": settings.weight_decay}
     if settings.kind == "sgd":
         rule: Any = torch.optim.SGD(network.parameters(), momentum=settings.momentum, **options)
-    elif settings.kind == "adamw":
-        rule = torch.optim.AdamW(network.parameters(), **options)
     else:
-        raise ValueError(f"config.optimizer.kind is {settings.kind!r}; here 'sgd' or 'adamw'")
+        betas = (settings.momentum, 0.999)
+        rule = torch.optim.AdamW(network.parameters(), betas=betas, **options)
 
     def factor(step: int) -> float:
         rising = min(1.0, (step + 1) / (settings.warmup_steps + 1))
@@ -240,6 +275,7 @@ def main(arguments: Sequence[str]) -> None:
     if arguments:
         raise ValueError(f"unexpected {' '.join(arguments)}: options start with --")
     config, console = cli.required_config(CONFIG), Console(soft_wrap=True)
+    check(config)
     train_data = load_dataset(config.data, config.data.train)
     eval_data = load_dataset(config.data, config.data.eval)
     start = time.monotonic()

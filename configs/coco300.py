@@ -13,7 +13,8 @@ those zips, 20 GB; they are read as they are.
 trained on trainval35k, whose images are those of train2017; evaluation prints AP at IoU .5.
 
 Behind each value is its source: a section of the paper (arXiv 1512.02325v5), or
-examples/ssd/ssd_coco.py of the original program ("script").
+examples/ssd/ssd_coco.py of the original program ("script"). OURS is
+not in the original.
 """
 
 from ml_collections import ConfigDict
@@ -24,10 +25,10 @@ from configs import voc300
 def get_config() -> ConfigDict:
     """The recipe of SSD300 on VOC, line by line with its sources, but for what follows."""
     config = voc300.get_config()
-    config.data.kind = "coco"
+    config.data.kind = "coco"  # section 3.4
     config.data.train = "train2017"  # section 3.4: trainval35k, the same images
     config.data.eval = "val2017"  # script: minival, the same images
-    config.data.canvas = 640
+    config.data.canvas = 640  # OURS: the longest side of COCO's images
     config.data.crowd = "drop"  # script: train_on_diff_gt = False; a crowd is read as difficult
 
     # Section 3.4: 7 % before min_ratio 15: 21 45 99 153 207 261, 315 pixels.
@@ -35,7 +36,7 @@ def get_config() -> ConfigDict:
 
     config.optimizer.boundaries = (280_000, 360_000)  # script: stepvalue
     config.train.steps = 400_000  # script: max_iter
-    config.train.eval_every = 20_000
+    config.train.eval_every = 20_000  # OURS: 20 evaluations in all
 
     config.evaluate.best_metric = "coco"  # section 3.4, table 5
     config.evaluate.inclusive_pixels = False  # as pycocotools

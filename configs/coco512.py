@@ -12,7 +12,8 @@ those zips, 20 GB; they are read as they are.
 (--config.init=FILE takes one that is there, docs/weights.md). Published: AP 28.8; evaluation prints
 AP at IoU .5.
 
-The original program rounds the priors' sizes down to whole pixels; to have its own:
+All but the input's size is configs/coco300.py's, line by line with its sources. The original
+program rounds the priors' sizes down to whole pixels; to have its own:
 `--config.priors.sizes="(20, 51, 133, 215, 296, 378, 460, 542)"`.
 """
 

@@ -6,8 +6,9 @@
 
 60,000 steps of 128 images from random weights: twice the images of configs/voc300.py. The first
 three choices come from ScratchDet (arXiv 1810.08425), whose VGG16 so reached 78.7 mAP without
-ImageNet. No score is known of this recipe yet; the last command trains it without each choice but
-one. With VGG16's weights (which have no batch norm) it is
+ImageNet. No score is known of this recipe yet. The last command trains the original recipe,
+and the same with each of `CHOICES` switched on by itself, from three seeds each. With VGG16's
+weights (which have no batch norm) it is
 `--config.init=imagenet --config.model.batch_norm=False --config.optimizer.rate=0.004`.
 """
 

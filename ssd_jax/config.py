@@ -125,7 +125,9 @@ def base() -> ConfigDict:
     config.train.keep_every = 0  # those of multiples of so many steps are kept for good; 0: none
     config.train.not_finite = "stop"  # a step whose numbers are not finite: 'stop' or 'skip' it
     config.train.max_skipped = 10  # 'skip': the step after so many stops the run
-    config.train.pictures = 8  # training images drawn for TensorBoard with each evaluation; 0: none
+    # Training images drawn for TensorBoard with each evaluation, beside a sheet of detections; 0
+    # draws neither.
+    config.train.pictures = 8
     config.train.wandb = ""  # Weights & Biases: the project to log to; '' is none
 
     config.ema = ConfigDict()  # the average of the weights over the steps, evaluated in their place

@@ -1,6 +1,7 @@
 """A run of several processes on one or more machines, and what they say to each other."""
 
 import contextlib
+import itertools
 import os
 import pickle
 import sys
@@ -13,6 +14,9 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+
+_LONGEST_WORK_MS = 7 * 24 * 3600 * 1000
+_works = itertools.count()  # all processes count alike: a barrier's name serves once
 
 
 def connect(
@@ -91,19 +95,36 @@ def is_first() -> bool:
 
 
 def first_before_others(make: Callable[[], Any]) -> Any:
-    """Calls `make` on the first process, then on all others: for what it leaves on disk."""
+    """Calls `make` on the first process, then on all others: for what it leaves on disk.
+
+    The others wait for as long as the first is at work; if it dies, they end.
+    """
     wait_for_all("ready")  # connected before one of them is long at work
     if is_first():
         made = make()
-        wait_for_all("made")
+        _wait_for_work()
         return made
-    wait_for_all("made")
+    _wait_for_work()
     return make()
 
 
 def wait_for_all(point: str) -> None:
-    """Returns when every process has come to this point."""
+    """Returns when every process has come to this point; CPUs do not wait for ever."""
     multihost_utils.sync_global_devices(point)
+
+
+def _wait_for_work() -> None:
+    """Returns when every process has come to this point, however long one of them works before.
+
+    A collective of the devices would time out; here JAX's coordinator is asked, which watches over
+    the processes' heartbeats.
+    """
+    if jax.process_count() > 1:
+        # Barriers with a timeout of one's own are not public.
+        from jax._src.distributed import global_state
+
+        coordinator: Any = global_state.client
+        coordinator.wait_at_barrier(f"ssd_jax_work_{next(_works)}", _LONGEST_WORK_MS)
 
 
 def check_shared(folder: Path) -> None:

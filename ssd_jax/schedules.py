@@ -2,11 +2,11 @@
 
 The full schedule shows the network 3.84 million images, 232 times VOC07+12. `fast` shows it 1.6
 million, 97 times, at four times the batch and the rate, along a cosine, computed in bfloat16, with
-the decoded images kept on the accelerator and one evaluation at the end. SSD300 so takes less than
-30 minutes where a device trains 1000 images a second or more, which is not measured yet; SSD512,
-three times the work an image, takes three times as long. What it gives up: more than half of the
-images and of the random crops among them, so some mAP (how much is not measured yet); the curve of
-mAP on the way; and 12.4 GB of the accelerator's memory for the images.
+the decoded images kept on the accelerator and one evaluation at the end. At 1000 images a second
+SSD300 would so take less than 30 minutes, and SSD512, three times the work an image, three times as
+long: that is reckoned, for no GPU has timed either. What it gives up: more than half of the images
+and of the random crops among them, so some mAP (how much is not measured yet); the curve of mAP on
+the way; and 12.4 GB of the accelerator's memory for the images.
 """
 
 from typing import Any

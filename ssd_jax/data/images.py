@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ssd_jax.data.archive_path import read_bytes
+from ssd_jax.data.example import Example
 
 # What OpenCV says of a broken file goes to the error that names it, not to the terminal.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -41,6 +42,15 @@ def decode_image(data: bytes, name: str, *, turned: bool = False) -> UInt8[np.nd
       ValueError: The bytes are no image that can be decoded, or a part of one.
     """
     return _decode(data, name, cv2.IMREAD_COLOR_RGB, turned)
+
+
+def decode_example(example: Example) -> UInt8[np.ndarray, "H W 3"]:
+    """The whole picture of an example, turned as its boxes are.
+
+    Raises:
+      ValueError: As of `decode_image`.
+    """
+    return decode_image(example["image"], example["name"], turned=example["turned"])
 
 
 def decode_to_fit(

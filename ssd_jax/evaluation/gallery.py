@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ssd_jax.data import Dataset
-from ssd_jax.data.images import decode_image
+from ssd_jax.data.images import decode_example
 from ssd_jax.evaluation.errors import KINDS, MISSED, NO_ERROR, Errors
 from ssd_jax.evaluation.results import SplitResults
 from ssd_jax.evaluation.voc import RankedDetections
@@ -132,8 +132,7 @@ def _content(results: SplitResults, item: Item) -> dict[str, Any]:
 
 
 def _data_url(dataset: Dataset, row: int) -> str:
-    example = dataset.source[row]
-    picture = decode_image(example["image"], example["name"])
+    picture = decode_example(dataset.source[row])
     scale = min(1.0, _SIDE / max(picture.shape[:2]))
     small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     quality = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]

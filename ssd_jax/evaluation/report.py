@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from ssd_jax.data.images import decode_image
+from ssd_jax.data.images import decode_example
 from ssd_jax.evaluation.coco import to_instances, to_results
 from ssd_jax.evaluation.detection_files import devkit_files
 from ssd_jax.evaluation.evaluator import Evaluation
@@ -142,12 +142,11 @@ def picture_sheet(evaluation: Evaluation, *, count: int = 24, columns: int = 6) 
     dataset = evaluation.dataset
     pictures = []
     for index in range(min(count, len(dataset))):
-        example = dataset.source[index]
         found = evaluation.results.detections[index]
         sure = found.scores >= SHEET_SCORE
         pictures.append(
             draw_boxes(
-                decode_image(example["image"], example["name"]),
+                decode_example(dataset.source[index]),
                 found.boxes[sure],
                 [dataset.class_names[label - 1] for label in found.labels[sure]],
                 labels=found.labels[sure],

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from ssd_jax.data import Dataset
-from ssd_jax.data.images import decode_image, place_on_canvas
+from ssd_jax.data.images import decode_example, place_on_canvas
 from ssd_jax.recipe import Stages
 
 _REPEATS = 5
@@ -51,10 +51,7 @@ def measure_speed(
     files = [dataset.source[row % len(dataset)] for row in range(batch_size)]
 
     def decode() -> tuple[np.ndarray, np.ndarray]:
-        placed = [
-            place_on_canvas(decode_image(file["image"], file["name"]), canvas_size)
-            for file in files
-        ]
+        placed = [place_on_canvas(decode_example(file), canvas_size) for file in files]
         return np.stack([image for image, _ in placed]), np.array([s for _, s in placed], np.int32)
 
     decode_seconds, host = _time(decode)

@@ -307,14 +307,14 @@ def _is_format_1(folder: Path) -> bool:
     return not (folder / NAME).exists() and meta.exists() and b'"format": 1,' in meta.read_bytes()
 
 
-def latest_meta(workdir: Path) -> Meta | None:
-    """The config and class names of a run's newest whole checkpoint; None where there is none."""
+def newest_whole(workdir: Path) -> tuple[int, Meta | None]:
+    """The step of a run's newest whole checkpoint and what it says; 0 and None if there is none."""
     try:
         checkpoints = Checkpoints(workdir)
     except FileNotFoundError:
-        return None
+        return 0, None
     latest = checkpoints.latest
-    return None if latest is None else checkpoints.meta(latest)
+    return (0, None) if latest is None else (latest, checkpoints.meta(latest))
 
 
 def remove(workdir: Path) -> None:

@@ -46,7 +46,7 @@ def train(
     Args:
       config: a whole config, as `ssd_jax.config.base` makes one.
       workdir: where checkpoints, figures and pictures go.
-      overwrite: start anew, deleting the checkpoints that are there.
+      overwrite: start anew, deleting the run that is there once this one is ready to start.
       console: where progress goes; standard output if None.
       devices: to train on; all there are if None.
       profile: steps to write a trace of, to WORKDIR/profile.
@@ -63,32 +63,32 @@ def train(
     """
     console = (console or Console(soft_wrap=True)) if processes.is_first() else Console(quiet=True)
     setup, state = set_up(config, workdir, overwrite, devices, console)
-    config, rows = setup.config, setup.rows
+    config, start, rows = setup.config, setup.start, setup.rows
     processes.check_shared(workdir)
-    if overwrite:
-        processes.first_before_others(lambda: checkpoint_lib.remove(workdir))
     with contextlib.ExitStack() as resources:
-        checkpoints = Checkpoints(workdir, config.train.keep, config.train.keep_every)
-        resources.callback(checkpoints.close)
-        start = checkpoints.latest or 0
-        if setup.old:
-            state = checkpoints.restore_state(start, like=state)
-            console.print(f"going on from step {start} of {config.train.steps} in {workdir}")
-        log = open_log(config, workdir, start)
-        resources.callback(log.close)
+        interruption = resources.enter_context(Interruption())
+        batches = load_batches(config, setup.train_data, start, rows, console)
         faults = Faults(config, setup.train_data, workdir, console)
         names = setup.meta.class_names
         draw = build_draw(config, setup.model, names) if processes.is_first() else None
+        log = open_log(config, workdir, start)
+        resources.callback(log.close)
+        # Only now: what is wrong with the settings has stopped the run before.
+        if overwrite:
+            processes.first_before_others(lambda: checkpoint_lib.remove(workdir))
+        checkpoints = Checkpoints(workdir, config.train.keep, config.train.keep_every)
+        resources.callback(checkpoints.close)
+        if setup.old:
+            state = checkpoints.restore_state(start, like=state)
+            console.print(f"going on from step {start} of {config.train.steps} in {workdir}")
         progress = Progress(config, start, log, console, faults, draw)
         resources.callback(progress.close)
         trace = resources.enter_context(StepTrace(workdir, start, profile, console))
-        interruption = resources.enter_context(Interruption())
         evaluation = None
 
         if setup.old and setup.old.mean_ap is None and _is_due(config, start):
             evaluation = _evaluate(setup, state)  # it was interrupted
             progress.evaluated(evaluation)
-        batches = load_batches(config, setup.train_data, start, rows, console)
         for batch in progress.batches(batches):
             state, metrics = setup.train_step(state, to_device(batch, rows))
             step = progress.stepped(state, metrics)

@@ -31,7 +31,7 @@ class Progress:
       console: where lines go.
       faults: is told of steps whose figures are not finite.
       draw: makes a picture of the batch of a step, which is drawn at the first step and with each
-        evaluation; None draws none.
+        evaluation; None draws no pictures, those of the evaluation neither.
     """
 
     def __init__(

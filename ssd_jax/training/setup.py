@@ -18,7 +18,7 @@ from ssd_jax.recipe import Predict, build_model, build_predict
 from ssd_jax.schedules import with_schedule
 from ssd_jax.sharding import make_mesh, place, shardings, state_shardings
 from ssd_jax.training.added_norm import with_added_norm
-from ssd_jax.training.checkpoints import Meta, latest_meta
+from ssd_jax.training.checkpoints import Meta, newest_whole
 from ssd_jax.training.fitted_priors import with_fitted_priors
 from ssd_jax.training.initial import Initial, load_initial
 from ssd_jax.training.inputs import load_splits, look_over
@@ -44,7 +44,8 @@ class Setup:
     Attributes:
       config: the whole recipe, with what it leaves to the data and the initial weights.
       meta: what its checkpoints say of it.
-      old: what the checkpoint says that the run goes on from; None where it starts.
+      start: the step that it goes on from; 0 where it starts.
+      old: what the checkpoint of that step says; None where it starts.
       train_data: the split to train on.
       eval_data: the split to evaluate.
       mesh: the devices.
@@ -55,6 +56,7 @@ class Setup:
 
     config: ConfigDict
     meta: Meta
+    start: int
     old: Meta | None
     train_data: Dataset
     eval_data: Dataset
@@ -97,7 +99,7 @@ def set_up(
         f"{train_data.name}: {len(train_data)} images to train on, {len(eval_data)} to evaluate, "
         f"{len(class_names)} classes"
     )
-    old = None if overwrite else latest_meta(workdir)
+    start, old = (0, None) if overwrite else newest_whole(workdir)
     initial = None if old else processes.first_before_others(lambda: load_initial(config))
     config = with_preprocessing(config, old, initial)
     config = with_fitted_priors(config, train_data.source.objects, old, console)
@@ -130,6 +132,7 @@ def set_up(
     setup = Setup(
         config=config,
         meta=meta,
+        start=start,
         old=old,
         train_data=train_data,
         eval_data=eval_data,

@@ -1,8 +1,16 @@
 """Detections and objects of one image, written as rows."""
 
+from pathlib import Path
+
 import numpy as np
 
+from ssd_jax.data import Dataset
+from ssd_jax.data.folder import VocFolder
 from ssd_jax.evaluation.results import ImageDetections, ImageGroundTruth, SplitResults
+from tests.data import make as data
+
+TURNED_SIZE = (160, 120)  # height and width of the picture of `turned_split` as it is shown
+TURNED_BOX = (20, 90, 60, 150)  # of its object, white on black
 
 
 def detected(*rows):
@@ -78,3 +86,22 @@ def random_results(rng, *, images=30, classes=3, crowds=0.0, difficult=0.0, empt
     names = [f"class {k}" for k in range(1, classes + 1)]
     ids = [3 * k + 2 for k in range(classes)]
     return split_results(detections, ground_truth, names, size=(300, 300), category_ids=ids)
+
+
+def turned_split(folder: Path) -> tuple[Dataset, SplitResults]:
+    """A picture stored lying, which EXIF turns upright, annotated upright; and its object found."""
+    shown = np.zeros((*TURNED_SIZE, 3), np.uint8)
+    left, top, right, bottom = TURNED_BOX
+    shown[top:bottom, left:right] = 255
+    root = data.voc_folder(
+        folder / "set",
+        {"a": [data.xml_object("cat", TURNED_BOX)]},
+        {"test": ["a"]},
+        size=TURNED_SIZE,
+    )
+    stored = data.encode(np.rot90(shown))
+    (root / "JPEGImages" / "a.jpg").write_bytes(data.with_exif(stored, orientation=6))
+    source = VocFolder(root, "test")
+    found, there = detected((TURNED_BOX, 0.9, 1)), objects((TURNED_BOX, 1))
+    results = split_results([found], [there], source.class_names, size=TURNED_SIZE)
+    return Dataset("made up", "test", source, source.class_names), results

@@ -30,7 +30,7 @@ class Pictures:
 
     def __getitem__(self, row):
         _, encoded = cv2.imencode(".jpg", np.full((300, 300, 3), 40 + 5 * row, np.uint8))
-        return {"image": encoded.tobytes(), "name": self.name(row)}
+        return {"image": encoded.tobytes(), "turned": False, "name": self.name(row)}
 
     def name(self, row):
         return f"{row:03}.jpg"

@@ -11,7 +11,7 @@ import pytest
 from ssd_jax import config as config_lib
 from ssd_jax.recipe import build_model
 from ssd_jax.training import checkpoints as checkpoint_lib
-from ssd_jax.training.checkpoints import Checkpoints, Meta, latest_meta
+from ssd_jax.training.checkpoints import Checkpoints, Meta, newest_whole
 from ssd_jax.training.optimizer import build_optimizer
 from ssd_jax.training.state import init_state
 from tests.small import small_config
@@ -204,7 +204,8 @@ def test_training_sets_a_damaged_one_aside_and_saves_the_step_anew(
     folder = tmp_path / "checkpoints"
     flip(folder / "2" / "meta" / "metadata")
     shutil.copytree(folder / "1" / "variables", folder / "3.orbax-checkpoint-tmp" / "variables")
-    assert latest_meta(tmp_path).class_names == CLASSES
+    step, meta = newest_whole(tmp_path)
+    assert (step, meta.class_names) == (1, CLASSES)
     writer = Checkpoints(tmp_path, keep=2)
     assert (writer.steps, writer.latest) == ([1], 1)
     assert_same(writer.restore_state(1, like=state), two_steps[1])
@@ -220,7 +221,7 @@ def test_none_whole_is_told(two_steps, tmp_path):
         remove(tmp_path / "checkpoints" / str(step) / "manifest.sha256")
     with pytest.raises(FileNotFoundError, match=r"no whole checkpoint .*manifest\.sha256"):
         Checkpoints(tmp_path).choose(None, best=False)
-    assert latest_meta(tmp_path) is None
+    assert newest_whole(tmp_path) == (0, None)
 
 
 def test_the_list_is_sha256sums_own(two_steps):

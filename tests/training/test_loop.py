@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import sys
 
 import jax
 import pytest
@@ -14,6 +15,33 @@ from ssd_jax.training.checkpoints import Checkpoints
 from tests.small import small_config
 
 pytestmark = pytest.mark.usefixtures("loose_dtypes")
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_stops_a_run_leaves_the_old_one_that_it_was_to_overwrite(
+    tmp_path, shapes_folder, monkeypatch
+):
+    config = small_config(shapes_folder)
+    config.model.size, config.model.width = 64, 1 / 32
+    config.train.steps, config.train.eval_every = 2, 2
+    console = Console(file=io.StringIO(), width=200)
+    loop.train(config, tmp_path, console=console, devices=jax.devices()[:1])
+    before = contents(tmp_path)
+    assert any(path.is_relative_to(tmp_path / "checkpoints" / "2") for path in before)
+
+    monkeypatch.setitem(sys.modules, "wandb", None)  # not installed
+    for field, value, message in (
+        ("data.cache", "disk", "data.cache is 'disk'"),
+        ("train.wandb", "cats", "pip install wandb"),
+    ):
+        wrong = config.copy_and_resolve_references()
+        wrong.update_from_flattened_dict({field: value})
+        with pytest.raises(ValueError, match=message):
+            loop.train(wrong, tmp_path, overwrite=True, console=console, devices=jax.devices()[:1])
+        assert contents(tmp_path) == before
 
 
 def test_an_evaluation_that_was_stopped_is_made_when_the_run_goes_on(

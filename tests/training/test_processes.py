@@ -177,6 +177,24 @@ def test_when_one_dies_the_other_ends_and_says_which(tmp_path, shapes_folder, ki
     assert wanted in told
 
 
+def test_the_others_wait_while_the_first_works_longer_than_a_collective_may_take():
+    code = """
+import os, sys, time
+
+os.environ["XLA_FLAGS"] = "--xla_cpu_collective_timeout_seconds=4"
+from ssd_jax import processes
+
+coordinator, process_id = sys.argv[2], int(sys.argv[4].removeprefix("--process_id="))
+processes.connect(coordinator, 2, process_id, 60)
+start = time.monotonic()
+processes.first_before_others(lambda: time.sleep(10 if processes.is_first() else 0))
+print(processes.this_one(), time.monotonic() - start > 9)
+"""
+    first, second = outputs(start_two("-c", code))
+    assert first.split("\n")[-2] == "process 0 of 2 True"
+    assert second.split("\n")[-2] == "process 1 of 2 True"
+
+
 def in_fresh_python(code: str) -> subprocess.CompletedProcess:
     """JAX has to be told of processes before its first use: not where other tests ran before."""
     command = [sys.executable, "-c", code]

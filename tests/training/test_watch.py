@@ -15,10 +15,15 @@ from rich.console import Console
 from tensorboardX.proto import event_pb2
 
 from ssd_jax.compilation import CompileTimer
+from ssd_jax.evaluation.evaluator import Evaluation
+from ssd_jax.evaluation.scores import score
 from ssd_jax.recipe import build_model
+from ssd_jax.training.faults import Faults
 from ssd_jax.training.log import MetricLog, open_log
 from ssd_jax.training.pictures import build_draw
 from ssd_jax.training.profile import StepTrace
+from ssd_jax.training.progress import Progress
+from tests.evaluation.make import turned_split
 from tests.small import small_config
 from tests.training.test_step import random_batch
 
@@ -112,6 +117,23 @@ def test_training_pictures_have_their_objects_and_priors(loose_dtypes):
 def test_none_are_drawn_where_none_are_asked_for():
     config = small_config("")
     assert build_draw(config, build_model(config, CLASSES), CLASSES) is None
+
+
+@pytest.mark.parametrize(("count", "drawn"), [(0, set()), (2, {"detections"})])
+def test_none_of_an_evaluation_either(tmp_path, count, drawn):
+    config, console = small_config(""), Console(file=io.StringIO())
+    config.train.pictures = count
+    dataset, results = turned_split(tmp_path)
+    scores = score(results, ["voc"], inclusive_pixels=False, threshold_inclusive=False)
+    draw = build_draw(config, build_model(config, CLASSES), CLASSES)
+    log, faults = MetricLog(tmp_path, 0), Faults(config, dataset, tmp_path, console)
+    progress = Progress(config, 0, log, console, faults, draw)
+    progress.evaluated(Evaluation(dataset, results, scores, "voc", None))
+    progress.close()
+    log.close()
+    values = list(board_events(tmp_path))
+    assert {value.tag for value in values if value.HasField("image")} == drawn
+    assert {value.tag for value in values if not value.HasField("image")} == {"mAP"}
 
 
 def test_a_trace_has_the_steps_asked_for(tmp_path):

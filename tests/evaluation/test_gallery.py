@@ -1,0 +1,27 @@
+"""The pictures of the report lie under their boxes."""
+
+import base64
+
+import cv2
+import numpy as np
+
+from ssd_jax.evaluation.errors import classify_errors
+from ssd_jax.evaluation.gallery import choose_items, gallery_content
+from ssd_jax.evaluation.scores import score
+from tests.evaluation.make import TURNED_BOX, TURNED_SIZE, turned_split
+
+
+def test_a_picture_that_exif_turns_is_shown_as_it_was_annotated(tmp_path):
+    dataset, results = turned_split(tmp_path)
+    ranked = score(results, ["voc"], inclusive_pixels=False, threshold_inclusive=False).ranked
+    errors = classify_errors(results, ranked, inclusive_pixels=False)
+    items, pictures = gallery_content(results, choose_items(results, ranked, errors), dataset)
+    (item,) = items
+    assert (item["height"], item["width"]) == TURNED_SIZE
+    assert item["objects"] == [[*TURNED_BOX, 1]]
+    encoded = base64.b64decode(pictures["0"].removeprefix("data:image/jpeg;base64,"))
+    shown = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert shown.shape == TURNED_SIZE
+    rows, columns = np.where(shown > 127)
+    corners = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    np.testing.assert_allclose(corners, TURNED_BOX, atol=1)
