@@ -1,5 +1,7 @@
 """Boxes: corner and centre form, IoU, and the offsets that the network predicts."""
 
+from collections.abc import Iterable
+
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
@@ -26,20 +28,35 @@ def box_area(boxes: Float[Array, "*B 4"]) -> Float[Array, "*B"]:
     return sides[..., 0] * sides[..., 1]
 
 
+def sides_and_area(boxes: Float[Array, "*B 4"]) -> tuple[Float[Array, "*B"], ...]:
+    """(xmin, ymin, xmax, ymax, area) of corner-form boxes, an array each."""
+    xmin, ymin, xmax, ymax = (boxes[..., i] for i in range(4))
+    return xmin, ymin, xmax, ymax, box_area(boxes)
+
+
+def iou(a: Iterable[Float[Array, "*#S"]], b: Iterable[Float[Array, "*#S"]]) -> Float[Array, "*S"]:
+    """Intersection over union of boxes given by `sides_and_area`, broadcast to each other.
+
+    One array a side: a trailing axis of 4 would waste most of a vector register.
+    """
+    a_xmin, a_ymin, a_xmax, a_ymax, a_area = a
+    b_xmin, b_ymin, b_xmax, b_ymax, b_area = b
+    width = jnp.maximum(jnp.minimum(a_xmax, b_xmax) - jnp.maximum(a_xmin, b_xmin), 0)
+    height = jnp.maximum(jnp.minimum(a_ymax, b_ymax) - jnp.maximum(a_ymin, b_ymin), 0)
+    intersection = width * height
+    union = a_area + b_area - intersection
+    return intersection / jnp.where(intersection > 0, union, 1)
+
+
 def pairwise_iou(a: Float[Array, "*B N 4"], b: Float[Array, "*B M 4"]) -> Float[Array, "*B N M"]:
     """Intersection over union (Jaccard overlap) of every box of `a` with every box of `b`.
 
     Corner form, in any one unit. A box without area has IoU 0 with every box, itself included.
     """
-    # One [N, M] array a coordinate: a trailing axis of 2 would waste most of a vector register.
-    a_xmin, a_ymin, a_xmax, a_ymax = (a[..., :, None, i] for i in range(4))
-    b_xmin, b_ymin, b_xmax, b_ymax = (b[..., None, :, i] for i in range(4))
-    width = jnp.maximum(jnp.minimum(a_xmax, b_xmax) - jnp.maximum(a_xmin, b_xmin), 0)
-    height = jnp.maximum(jnp.minimum(a_ymax, b_ymax) - jnp.maximum(a_ymin, b_ymin), 0)
-    intersection = width * height
-    union = box_area(a)[..., :, None] + box_area(b)[..., None, :] - intersection
-    overlapping = intersection > 0
-    return jnp.where(overlapping, intersection / jnp.where(overlapping, union, 1), 0)
+    return iou(
+        (side[..., :, None] for side in sides_and_area(a)),
+        (side[..., None, :] for side in sides_and_area(b)),
+    )
 
 
 def encode(

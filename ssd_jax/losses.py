@@ -1,6 +1,7 @@
 """The MultiBox loss: smooth L1 on offsets, cross-entropy on classes, hard negative mining."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -41,15 +42,27 @@ def hard_negative_mask(
     """
     bits = jax.lax.bitcast_convert_type(difficulty.astype(jnp.float32), jnp.int32)
     ranks = jnp.where(candidates, jnp.maximum(bits, 0), -1)
+    last_taken = _largest(31, lambda rank: _count(ranks >= rank) >= count)
+    harder, ties = ranks > last_taken, ranks == last_taken
+    places = jnp.arange(ranks.size, 0, -1, dtype=jnp.int32)  # the lowest index ranks highest
+    missing = count - _count(harder)
+    last_tie = _largest(ranks.size.bit_length(), lambda p: _count(ties & (places >= p)) >= missing)
+    return harder | (ties & (places >= last_tie))
+
+
+def _largest(num_bits: int, holds: Callable[[Int[Array, ""]], Bool[Array, ""]]) -> Int[Array, ""]:
+    """The largest number of `num_bits` bits for which a falling condition holds, or 0."""
 
     def refine(step: Int[Array, ""], bound: Int[Array, ""]) -> Int[Array, ""]:
-        raised = bound | (jnp.int32(1) << (30 - step))
-        return jnp.where(jnp.sum(ranks >= raised) >= count, raised, bound)
+        raised = bound | (jnp.int32(1) << (num_bits - 1 - step))
+        return jnp.where(holds(raised), raised, bound)
 
-    last_taken = jax.lax.fori_loop(0, 31, refine, jnp.int32(0))
-    harder = ranks > last_taken
-    ties = ranks == last_taken
-    return harder | (ties & (jnp.cumsum(ties) <= count - jnp.sum(harder)))
+    return jax.lax.fori_loop(0, num_bits, refine, jnp.int32(0))
+
+
+def _count(mask: Bool[Array, "P"]) -> Int[Array, ""]:
+    """How many are true. XLA vectorises sums of floats on a CPU; they are exact up to 2^24."""
+    return jnp.sum(mask, dtype=jnp.float32).astype(jnp.int32)
 
 
 class MultiboxTerms(NamedTuple):
@@ -84,22 +97,49 @@ def _image_terms(
     positives = label_targets > 0
     num_positives = jnp.sum(positives)
 
-    log_sum = jax.nn.logsumexp(conf, axis=-1)
-    against_background = jax.lax.stop_gradient(log_sum - conf[:, 0])
+    log_sum = jax.lax.stop_gradient(jax.nn.logsumexp(conf, axis=-1))
+    against_background = log_sum - jax.lax.stop_gradient(conf[:, 0])
     wanted = jnp.floor(neg_pos_ratio * num_positives.astype(jnp.float32)).astype(jnp.int32)
     negatives = hard_negative_mask(
         against_background, label_targets == 0, jnp.maximum(wanted, min_negatives)
     )
-
-    # A selection by comparison and not by index: its gradient is no scatter.
-    is_target = jnp.maximum(label_targets, 0)[:, None] == jnp.arange(conf.shape[1])[None, :]
-    cross_entropy = log_sum - jnp.sum(jnp.where(is_target, conf, 0), axis=-1)
     differences = jnp.where(positives[:, None], loc - loc_targets, 0)
     return MultiboxTerms(
         loc=smooth_l1(differences),
-        conf=jnp.where(positives | negatives, cross_entropy, 0),
+        conf=_cross_entropy(conf, log_sum, jnp.maximum(label_targets, 0), positives | negatives),
         negatives=negatives,
     )
+
+
+@jax.custom_jvp
+def _cross_entropy(
+    logits: Float[Array, "P C"],
+    log_sum: Float[Array, "P"],
+    target: Int[Array, "P"],
+    counts: Bool[Array, "P"],
+) -> Float[Array, "P"]:
+    """-log softmax(logits)[target] of the priors that count, 0 of the others.
+
+    `log_sum` is the logits' logsumexp, whose part in the derivative is seen to here.
+    """
+    of_target = jnp.take_along_axis(logits, target[:, None], axis=-1)[:, 0]
+    return jnp.where(counts, log_sum - of_target, 0)
+
+
+@_cross_entropy.defjvp
+def _cross_entropy_jvp(
+    primals: tuple[Array, ...], tangents: tuple[Array, ...]
+) -> tuple[Array, Array]:
+    """Softmax, less one at the target.
+
+    JAX's own derivative would be a scatter, and XLA would compute the softmax of all priors; with
+    the selection here, it can skip those that do not count.
+    """
+    logits, log_sum, target, counts = primals
+    is_target = target[:, None] == jnp.arange(logits.shape[1])[None, :]
+    slope = jnp.exp(logits - log_sum[:, None]) - is_target.astype(logits.dtype)
+    slope = jnp.where(counts[:, None], slope, 0)
+    return _cross_entropy(*primals), jnp.sum(slope * tangents[0], axis=-1)
 
 
 def multibox_terms(

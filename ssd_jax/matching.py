@@ -1,18 +1,23 @@
 """Matching: which prior is trained to predict which ground truth (SSD, section 2.2)."""
 
-from typing import Literal
+import functools
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from ssd_jax.boxes import center_to_corner, encode, pairwise_iou
+from ssd_jax.boxes import center_to_corner, encode, iou, sides_and_area
 
 Bipartite = Literal["greedy", "argmax"]
 
 SMALLEST_OVERLAP = 1e-6
 """Caffe's least IoU of a ground truth and the prior that it takes for its own."""
+
+BLOCK = 32
+"""Priors that the search for a ground truth's best prior tells apart only where it has to."""
 
 
 def match(
@@ -46,16 +51,13 @@ def match(
         (loc_targets, label_targets): offsets, 0 for all but positives; class as int32, 0 for a
         negative, -1 for a prior that is neither positive nor negative.
     """
-    overlaps = pairwise_iou(boxes, center_to_corner(priors))  # 0 where a box has no area
-    overlaps = jnp.where((labels != 0)[:, None], overlaps, -1)
-    # Compared for equality from here on: XLA must not compute them anew, rounded otherwise.
-    overlaps = jax.lax.optimization_barrier(overlaps)
-    best_overlap, best_truth = _max_and_first(overlaps, axis=0)
-
+    # Padding becomes boxes without area, whose IoU is 0 everywhere.
+    dtype = np.promote_types(boxes.dtype, priors.dtype)
+    truths = _planes(jnp.where((labels != 0)[:, None], boxes, 0).astype(dtype))
+    prior_planes = _planes(center_to_corner(priors).astype(dtype))
+    best_overlap, best_truth = _best_truths(truths, prior_planes)
     take_best_priors = {"greedy": _greedy_priors, "argmax": _best_priors}[bipartite]
-    untaken = jnp.full(priors.shape[0], -1, jnp.int32)
-    taken_by = take_best_priors(overlaps, labels > 0, untaken)
-    taken_by = take_best_priors(overlaps, labels < 0, taken_by)
+    taken_by = take_best_priors(truths, labels, prior_planes)
 
     forced = taken_by >= 0
     truth = jnp.where(forced, taken_by, best_truth)
@@ -66,69 +68,156 @@ def match(
     return loc_targets, label_targets
 
 
-def _max_and_first(
-    values: Float[Array, "R S"], axis: int
-) -> tuple[Float[Array, "_"], Int[Array, "_"]]:
-    """Maximum along an axis, and the lowest index where it is reached.
+# There is no table of all overlaps: computing one anew in a vector register is several times as
+# quick as fetching it. The last bit of a pair's overlap may then differ between two kernels (one
+# fuses a multiplication with an addition, the other does not): nothing may rely on its being equal.
+
+
+def _planes(corners: Float[Array, "M 4"]) -> Float[Array, "5 M"]:
+    """The arguments of `iou`, each of them contiguous."""
+    return jnp.stack(sides_and_area(corners))
+
+
+def _best_truths(
+    truths: Float[Array, "5 N"], priors: Float[Array, "5 P"]
+) -> tuple[Float[Array, "P"], Int[Array, "P"]]:
+    """The highest overlap of each prior, and the first ground truth that reaches it."""
+    num_truths, num_priors = truths.shape[1], priors.shape[1]
+
+    def keep_better(
+        n: Int[Array, ""], state: tuple[Float[Array, "P"], Int[Array, "P"]]
+    ) -> tuple[Float[Array, "P"], Int[Array, "P"]]:
+        best, truth = state
+        overlap = iou(truths[:, n], priors)
+        better = overlap > best
+        return jnp.where(better, overlap, best), jnp.where(better, n, truth)
+
+    nothing = jnp.zeros(num_priors, priors.dtype), jnp.zeros(num_priors, jnp.int32)
+    return jax.lax.fori_loop(0, num_truths, keep_better, nothing, unroll=5)
+
+
+def _blocks(priors: Float[Array, "5 P"]) -> Float[Array, "5 G S"]:
+    """BLOCK consecutive priors a row; what the last one lacks has no area."""
+    missing = -priors.shape[1] % BLOCK
+    return jnp.pad(priors, ((0, 0), (0, missing))).reshape(5, -1, BLOCK)
+
+
+def _block_maxima(
+    truths: Float[Array, "5 N"], blocks: Float[Array, "5 G S"]
+) -> Float[Array, "N G"]:
+    """The highest overlap of each ground truth in each block."""
+    # The first priors of all blocks side by side, then the second: all contiguous. By index, as
+    # a transposition would only change strides.
+    order = np.arange(blocks[0].size).reshape(blocks[0].shape).T
+    priors = blocks.reshape(5, -1)[:, jnp.asarray(order.ravel())].reshape(5, *order.shape)
+    # Written out for one kernel: as a reduction, XLA does not vectorise it on a CPU.
+    return functools.reduce(
+        jnp.maximum, (iou(truths[:, :, None], priors[:, i, None]) for i in range(BLOCK))
+    )
+
+
+def _first_maximum(values: Float[Array, "N G"]) -> tuple[Float[Array, "N"], Int[Array, "N"]]:
+    """Maximum of each row, and the first index where it is reached.
 
     Two plain reductions: XLA's argmax on the CPU is a scalar loop, several times slower.
     """
-    best = jnp.max(values, axis=axis, keepdims=True)
-    index = jax.lax.broadcasted_iota(jnp.int32, values.shape, axis)
-    first = jnp.min(jnp.where(values == best, index, values.shape[axis]), axis=axis)
-    return jnp.squeeze(best, axis), first
+    # Compared for equality: XLA must not compute them anew, rounded otherwise.
+    values = jax.lax.optimization_barrier(values)
+    best = jnp.max(values, axis=1)
+    index = jnp.arange(values.shape[1], dtype=jnp.int32)[None, :]
+    return best, jnp.min(jnp.where(values == best[:, None], index, values.shape[1]), axis=1)
+
+
+def _best_of_block(
+    truths: Float[Array, "5 N"],
+    blocks: Float[Array, "5 G S"],
+    free: Bool[Array, "G S"],
+    block: Int[Array, "N"],
+) -> tuple[Float[Array, "N"], Int[Array, "N"]]:
+    """Each ground truth's highest overlap with a free prior of its block, and the first such."""
+    overlaps = jnp.where(free[block], iou(truths[:, :, None], blocks[:, block]), -1)
+    first = jnp.argmax(overlaps, axis=1).astype(jnp.int32)
+    return jnp.max(overlaps, axis=1), block * BLOCK + first
 
 
 def _best_priors(
-    overlaps: Float[Array, "N P"], waiting: Bool[Array, "N"], taken_by: Int[Array, "P"]
+    truths: Float[Array, "5 N"], labels: Int[Array, "N"], priors: Float[Array, "5 P"]
 ) -> Int[Array, "P"]:
-    """`taken_by` after the waiting boxes took their best priors: ssd.pytorch's rule.
+    """The box that takes each prior for its best, -1 for none: ssd.pytorch's rule.
 
-    A box whose best prior is taken already goes without.
+    A box to ignore goes without if its best prior is a ground truth's best.
     """
-    num_truths, num_priors = overlaps.shape
-    best_overlap, best_prior = _max_and_first(overlaps, axis=1)
-    best_prior = jnp.where(waiting & (best_overlap > 0), best_prior, num_priors)
-    # The maximum makes the last one win: with `set`, duplicate indices have no defined winner.
-    taken_now = (
-        jnp.full(num_priors, -1, jnp.int32)
-        .at[best_prior]
-        .max(jnp.arange(num_truths, dtype=jnp.int32), mode="drop")
-    )
-    return jnp.where(taken_by >= 0, taken_by, taken_now)
+    num_truths, num_priors = truths.shape[1], priors.shape[1]
+    blocks = _blocks(priors)
+    _, block = _first_maximum(_block_maxima(truths, blocks))
+    free = jnp.ones(blocks.shape[1:], bool)
+    best_overlap, best_prior = _best_of_block(truths, blocks, free, block)
+    best_prior = jnp.where(best_overlap > 0, best_prior, num_priors)
+    # The maximum makes the last one win, and ground truth before all that is to be ignored. With
+    # `set`, duplicate indices have no defined winner.
+    rank = jnp.arange(num_truths, dtype=jnp.int32) + jnp.where(labels > 0, num_truths, 0)
+    taken_by = jnp.full(num_priors, -1, jnp.int32).at[best_prior].max(rank, mode="drop")
+    return jnp.where(taken_by < num_truths, taken_by, taken_by - num_truths)
+
+
+class _Search(NamedTuple):
+    """Where `_greedy_priors` stands.
+
+    Attributes:
+        taken_by: the box that has a prior of the blocks, -1 for a free one.
+        waiting: boxes that may still get one.
+        bounds: at least the overlap of a box with any free prior of a block.
+        block: the first block of the highest bound, of each box.
+    """
+
+    taken_by: Int[Array, "Q"]
+    waiting: Bool[Array, "N"]
+    bounds: Float[Array, "N G"]
+    block: Int[Array, "N"]
 
 
 def _greedy_priors(
-    overlaps: Float[Array, "N P"], waiting: Bool[Array, "N"], taken_by: Int[Array, "P"]
+    truths: Float[Array, "5 N"], labels: Int[Array, "N"], priors: Float[Array, "5 P"]
 ) -> Int[Array, "P"]:
-    """`taken_by` (-1: free) after the waiting boxes took their best free priors: Caffe's rule.
+    """The box that takes each prior, -1 for none: Caffe's rule; ground truth first, then the rest.
 
-    In rounds: each ground truth without a prior names its best free prior, and gets it if it is
-    also that prior's best among the ground truths without one. Such a pair beats every other that
-    either could be in, so that greedy picks it too, in whatever order; one or two rounds are usual,
-    and every round makes at least the pair with the highest IoU of all.
+    In rounds: each box without a prior names its best free prior, and gets it if it is also that
+    prior's best among the boxes without one. Such a pair beats every other that either could be in,
+    so that greedy picks it too, in whatever order; a few rounds are usual.
+
+    A round computes overlaps in one block for each box, the one of its highest bound. If the bound
+    that they replace was too high, as priors were taken, another block may now have the highest:
+    then the box waits for the next round.
     """
-    num_truths, num_priors = overlaps.shape
-    truths = jnp.arange(num_truths, dtype=jnp.int32)
+    num_priors = priors.shape[1]
+    numbers = jnp.arange(truths.shape[1], dtype=jnp.int32)
+    blocks = _blocks(priors)
 
-    def searching(state: tuple[Int[Array, "P"], Bool[Array, "N"]]) -> Bool[Array, ""]:
-        return jnp.any(state[1])
-
-    def match_mutual_bests(
-        state: tuple[Int[Array, "P"], Bool[Array, "N"]],
-    ) -> tuple[Int[Array, "P"], Bool[Array, "N"]]:
-        taken_by, unmatched = state
-        free = jnp.where((taken_by < 0)[None, :], overlaps, -1)
-        best_overlap, best_prior = _max_and_first(free, axis=1)
-        unmatched = unmatched & (best_overlap > SMALLEST_OVERLAP)
+    def match_mutual_bests(search: _Search) -> _Search:
+        taken_by, waiting, bounds, block = search
+        free = (taken_by < 0).reshape(blocks.shape[1:])
+        best, prior = _best_of_block(truths, blocks, free, block)
+        is_block = jnp.arange(bounds.shape[1], dtype=jnp.int32)[None, :] == block[:, None]
+        bounds = jnp.where(is_block, best[:, None], bounds)
+        bound, next_block = _first_maximum(bounds)
+        waiting &= bound > SMALLEST_OVERLAP
+        rival = waiting & ((labels > 0) | ~jnp.any(waiting & (labels > 0)))
         # Only the priors that are named matter: [rival, the n-th's named prior].
-        rivals = jnp.where(unmatched[:, None], overlaps[:, best_prior], -1)
-        _, winner = _max_and_first(rivals, axis=0)
-        matched = unmatched & (winner == truths)
+        named = blocks.reshape(5, -1)[:, prior]
+        own, others = iou(truths, named)[None, :], iou(truths[:, :, None], named[:, None])
+        better = (others > own) | ((others == own) & (numbers[:, None] < numbers[None, :]))
+        wins = ~jnp.any(rival[:, None] & better, axis=0)
+        # The highest of all wins in any case: so the rounds end, whatever the last bits are.
+        wins |= jnp.argmax(jnp.where(rival, bound, -1)) == numbers
+        matched = rival & wins & (next_block == block)
         # Out of range, and so dropped, for the rest: indices stay unique.
-        index = jnp.where(matched, best_prior, num_priors + truths)
-        taken_by = taken_by.at[index].set(truths, mode="drop", unique_indices=True)
-        return taken_by, unmatched & ~matched
+        index = jnp.where(matched, prior, taken_by.size + numbers)
+        taken_by = taken_by.at[index].set(numbers, mode="drop", unique_indices=True)
+        return _Search(taken_by, waiting & ~matched, bounds, next_block)
 
-    taken_by, _ = jax.lax.while_loop(searching, match_mutual_bests, (taken_by, waiting))
-    return taken_by
+    bounds = _block_maxima(truths, blocks)
+    _, block = _first_maximum(bounds)
+    untaken = jnp.full(blocks[0].size, -1, jnp.int32)
+    search = _Search(untaken, labels != 0, bounds, block)
+    search = jax.lax.while_loop(lambda s: jnp.any(s.waiting), match_mutual_bests, search)
+    return search.taken_by[:num_priors]

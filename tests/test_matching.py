@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from ssd_jax.boxes import center_to_corner, pairwise_iou
 from ssd_jax.matching import match
 from ssd_jax.priors import VOC300, prior_boxes
 from tests.reference import boxes as reference_boxes
@@ -127,6 +128,26 @@ def test_crowded_truths_take_several_rounds(bipartite):
     rng = np.random.default_rng(0)
     boxes = np.array([0.25, 0.25, 0.5, 0.5]) + rng.integers(-2, 3, (20, 4)) / 64
     assert_matches(boxes.astype(np.float32), GRID_PRIORS, bipartite=bipartite)
+
+
+@pytest.mark.parametrize("bipartite", ["greedy", "argmax"])
+@pytest.mark.parametrize("spread", [0.02, 0.3])
+def test_many_truths_over_many_priors(spread, bipartite):
+    # Crowded, their best priors are taken again and again, and the next best are elsewhere.
+    rng = np.random.default_rng(0)
+    centers = rng.uniform(0.5 - spread, 0.5 + spread, (60, 2))
+    sides = rng.uniform(0.3 - spread / 2, 0.3 + spread / 2, (60, 2))
+    boxes = np.concatenate([centers - sides / 2, centers + sides / 2], -1).astype(np.float32)
+    labels = np.arange(1, 61, dtype=np.int32)
+    labels[::4] = -1
+    priors = jnp.asarray(prior_boxes(VOC300)[::16])
+    # A table in float32: some of its overlaps are equal, or nearly, and differ in Python's floats.
+    overlaps = np.asarray(jax.jit(pairwise_iou)(jnp.asarray(boxes), center_to_corner(priors)))
+    expected = REFERENCES[bipartite](overlaps.tolist(), 0.5, range(0, 60, 4))
+    _, label_targets = jitted_match(
+        jnp.asarray(boxes), jnp.asarray(labels), priors, bipartite=bipartite
+    )
+    np.testing.assert_array_equal(label_targets, [labels[n] if n >= 0 else 0 for n in expected])
 
 
 # Two priors side by side, and two boxes that both overlap the first one most: A is the prior
