@@ -5,26 +5,28 @@ r"""A detector of any kind, taught one's own few images in VOC's layout.
 
 RUN_OR_FILE is a run's folder, a folder of `python -m ssd_jax.weights` or another program's file.
 Class heads are taken by the classes' names, the rest of the heads starts fresh; the network's size,
-width, batch norm and priors have to be the old one's (it is said where they are not). From
-`shapes` to blood cells:
+width and priors have to be the old one's (it is said where they are not). From `shapes` to blood
+cells:
 
     python train.py --config configs/shapes.py
     python train.py --config configs/recipes/finetune.py --config.data.root=BCCD \
         --config.data.train=trainval --config.init=runs/shapes --config.model.size=128 \
         --config.model.width=0.125 --config.model.batch_norm=True \
         --config.priors.sizes="(22.0, 38.0, 62.0, 90.0, 116.0, 140.0)" \
-        --config.optimizer.rate=0.005 \
-        --config.optimizer.frozen_statistics="('backbone/conv1_*', 'backbone/conv2_*')"
+        --config.optimizer.rate=0.005
 
 So that a few images teach new classes and what was known is not forgotten:
 
-- the layers that see edges and colours, VGG's first two stages, stay as they are (with batch norm
-  its statistics too, as in the command above);
-- the rest of the backbone learns at a tenth of the rate of extras and heads;
+- the backbone learns at three tenths of the rate of extras and heads. At the full rate
+  (`--config.optimizer.rates="()"`) new classes are learnt better and old ones forgotten sooner;
 - the steps are few, along a cosine, and the best of them is kept;
 - the average over the steps is evaluated: single steps of few images are noisy;
 - the augmentation is the original's but for the expansion, which makes most objects smaller than
   few images show them.
+
+What that keeps, and what fixed stages or the full rate give, is in docs/results.md. Stages are
+fixed by `--config.optimizer.frozen="('backbone/conv1_*', 'backbone/conv2_*')"`, and the statistics
+of their batch norm by `optimizer.frozen_statistics` with the same.
 
 To keep the old classes too, have them in the new dataset's class names and, better, some of their
 images: classes that no image shows are unlearnt as background.
@@ -45,8 +47,7 @@ def get_config() -> ConfigDict:
 
     config.augment.expand_probability = 0.0
 
-    config.optimizer.frozen = ("backbone/conv1_*", "backbone/conv2_*")
-    config.optimizer.rates = (("backbone/*", 0.1),)
+    config.optimizer.rates = (("backbone/*", 0.3),)
     config.optimizer.kind = "adamw"
     config.optimizer.rate = 5e-4
     config.optimizer.weight_decay = 0.01
