@@ -1,4 +1,4 @@
-"""SSD512 on VOC07+12 with what later work showed to help, VGG16 and heads as they were.
+"""SSD512 on VOC07+12 with what later work showed to help.
 
     python train.py --config configs/voc512_plus.py
     python train.py --config configs/voc512_plus.py --config.data.voc_root=VOCdevkit
