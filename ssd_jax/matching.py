@@ -16,7 +16,7 @@ Bipartite = Literal["greedy", "argmax"]
 SMALLEST_OVERLAP = 1e-6
 """Caffe's least IoU of a ground truth and the prior that it takes for its own."""
 
-BLOCK = 32
+BLOCK = 16
 """Priors that the search for a ground truth's best prior tells apart only where it has to."""
 
 
