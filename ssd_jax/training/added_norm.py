@@ -27,7 +27,7 @@ from ssd_jax.training.initial import Initial
 from ssd_jax.training.inputs import first_batches
 from ssd_jax.training.objective import Batch, build_samples, row_keys
 from ssd_jax.training.step import to_device
-from ssd_jax.weights.transfer import transfer
+from ssd_jax.weights.transfer import has_batch_norm, transfer
 
 MEASURED_IMAGES = 256
 
@@ -53,7 +53,7 @@ def with_added_norm(
       mesh: the devices.
       console: where it is said.
     """
-    if not model.batch_norm or any(path[-2] == "bn" for path in flatten_dict(initial.variables)):
+    if not model.batch_norm or has_batch_norm(flatten_dict(initial.variables)):
         return initial
     count = math.ceil(MEASURED_IMAGES / config.train.batch_size)
     console.print(
@@ -85,22 +85,22 @@ def measure(
     plain = model.clone(batch_norm=False, head_batch_norm=False)
     images = jnp.zeros((1, *model.priors.image_size, 3), jnp.float32)
     fresh = jax.jit(plain.init)(jax.random.key(config.seed), images)
-    # Class heads are not measured, so their names do not matter.
+    # The heads are not measured, so the classes' names do not matter.
     whole, _ = transfer(fresh, variables, [""] * (model.num_classes - 1))
     samples_of = build_samples(config, model.priors)
 
     def moments(variables: Any, number: Array, batch: Batch) -> Any:
-        keys = row_keys(config.seed % 2**32, number, batch["image"].shape[0])
+        keys = row_keys(config.seed, number, batch["image"].shape[0])
         _, captured = plain.apply(
             variables,
             samples_of(keys, batch).images,
+            method=SSD.features,
             mutable=["intermediates"],
             capture_intermediates=lambda module, _: isinstance(module, nn.Conv),
         )
         outputs = {
             path[:2]: x[0].astype(np.promote_types(x[0].dtype, np.float32))
             for path, x in flatten_dict(captured["intermediates"]).items()
-            if path[0] != "heads"
         }
         return {
             path: (jnp.mean(x, axis=(0, 1, 2)), jnp.mean(jnp.square(x), axis=(0, 1, 2)))

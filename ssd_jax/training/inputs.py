@@ -68,9 +68,7 @@ def load_batches(
             config.train.steps,
             workers=config.data.workers,
             cache=config.data.cache,
-            sharding=rows,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            **_of_this_process(rows),
             progress=cache_bar(console, shown),
         )
 
@@ -79,20 +77,21 @@ def first_batches(
     config: ConfigDict, dataset: Dataset, count: int, rows: jax.sharding.NamedSharding
 ) -> Iterator[Batch]:
     """The batches of the first steps, of which this process reads its rows."""
-    return _batches(
-        config,
-        dataset,
-        0,
-        count,
-        sharding=rows,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+    return _batches(config, dataset, 0, count, **_of_this_process(rows))
 
 
 def remake_batch(config: ConfigDict, dataset: Dataset, step: int) -> Batch:
     """The global batch of a step that is counted from 1, read anew by this process."""
     return next(_batches(config, dataset, step - 1, step))
+
+
+def _of_this_process(rows: jax.sharding.NamedSharding) -> dict[str, Any]:
+    """Which rows of each batch this process reads, as of `train_batches`."""
+    return {
+        "sharding": rows,
+        "process_index": jax.process_index(),
+        "process_count": jax.process_count(),
+    }
 
 
 def _batches(

@@ -116,8 +116,8 @@ def set_up(
     def adapt(fresh: Any) -> Any:
         if initial is None:
             return fresh
-        start = with_added_norm(initial, config, model, train_data, mesh, console)
-        return start.adapt(fresh, class_names, model.priors, console)
+        weights = with_added_norm(initial, config, model, train_data, mesh, console)
+        return weights.adapt(fresh, class_names, model.priors, console)
 
     optimizer = build_optimizer(config)
     state = init_state(model, optimizer, config.seed, adapt, average=config.ema.decay > 0)

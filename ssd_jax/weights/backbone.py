@@ -86,12 +86,10 @@ def from_torchvision_vgg16_bn(state: State) -> Backbone:
     _check(state, _TORCHVISION_CLASSIFIER)
     features = _features(state)
     # Before each convolution the list has a batch norm more than that of the plain VGG16.
-    places = {
-        place: place + number for number, place in enumerate(dict(names.vgg_layers()).values())
-    }
+    places = {layer: place + number for number, (layer, place) in enumerate(names.vgg_layers())}
     plain = {
-        f"{place}.{kind}": features[f"{own}.{kind}"]
-        for place, own in places.items()
+        f"{names.VGG_PLACES[layer]}.{kind}": features[f"{own}.{kind}"]
+        for layer, own in places.items()
         for kind in ("weight", "bias")
         if f"{own}.{kind}" in features
     }
@@ -99,8 +97,8 @@ def from_torchvision_vgg16_bn(state: State) -> Backbone:
     params = _backbone(plain | _torchvision_reduced(state), _place, what)
     biases = {layer: unit["conv"].pop("bias") for layer, unit in params.items()}
     batch_stats = {}
-    for layer, place in names.vgg_layers():
-        norm = {kind: f"{places[place] + 1}.{name}" for kind, name in _TORCH_NORM.items()}
+    for layer, own in places.items():
+        norm = {kind: f"{own + 1}.{name}" for kind, name in _TORCH_NORM.items()}
         _check(features, dict.fromkeys(norm.values(), biases[layer].shape))
         scale, bias, mean, var = (np.asarray(features[norm[kind]]) for kind in _TORCH_NORM)
         params[layer]["bn"] = {"scale": scale, "bias": bias}

@@ -1,6 +1,6 @@
 """Weights of one network for another: what fits is taken, class heads by the classes' names."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,13 +65,18 @@ def transfer(
     return unflatten_dict({**new, **taken}), lines
 
 
+def has_batch_norm(flat: Iterable[tuple[str, ...]]) -> bool:
+    """Whether paths of a network's variables, or of a part of it, are of layers with batch norm."""
+    return any(path[-2] == "bn" for path in flat)
+
+
 def _colon(names: list[str]) -> str:
     return f": {', '.join(names)}" if names else ""
 
 
 def _check_kind(new: dict, old: dict) -> None:
     """A ValueError if the first layers are of different kinds."""
-    normed = [any(path[-2] == "bn" for path in flat) for flat in (old, new)]
+    normed = [has_batch_norm(flat) for flat in (old, new)]
     if normed[0] != normed[1]:
         having = ("has no", "has")
         raise ValueError(
