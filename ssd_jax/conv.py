@@ -1,22 +1,21 @@
-"""A convolution and the max pools of VGG, with gradients that are quick on CPUs too.
+"""The convolution of SSD's layers, with gradients that are quick on CPUs too.
 
 XLA's CPU backend computes the gradient of a convolution's weights 2 to 7 times slower than the
-convolution itself. As one matrix product a kernel tap it gives the same numbers at the speed of a
-matrix product, which halves the time of a full SSD300 training step. Other backends keep XLA's own.
-The gradient of a windowed maximum is a scatter, four to fifteen times slower than that of the same
-maximum written as comparisons of slices.
+convolution itself. As matrix products it gives the same numbers at the speed of a matrix product,
+which halves the time of a full SSD300 training step. Other backends keep XLA's own.
 """
 
 import functools
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Float
 
 DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
+ROW_MAJOR = Layout((0, 1, 2, 3))
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 # Below this many channels a tap's matrix product is too thin to beat XLA's convolution.
@@ -26,49 +25,46 @@ MIN_CHANNELS_FOR_PRODUCTS = 64
 BAND_BYTES = 4 * 2**20
 
 
-def conv_general_dilated(
-    lhs: Float[Array, "B H W I"],
-    rhs: Float[Array, "kh kw I O"],
-    window_strides: Sequence[int],
-    padding: Sequence[tuple[int, int]],
+def conv(
+    x: Float[Array, "B H W I"],
+    kernel: Float[Array, "kh kw I O"],
     *,
-    lhs_dilation: Sequence[int] = (1, 1),
-    rhs_dilation: Sequence[int] = (1, 1),
-    dimension_numbers: lax.ConvDimensionNumbers | None = None,
-    feature_group_count: int = 1,
-    precision: lax.PrecisionLike = None,
+    stride: tuple[int, int] = (1, 1),
+    padding: Pads = ((0, 0), (0, 0)),
+    dilation: tuple[int, int] = (1, 1),
 ) -> Float[Array, "B h w O"]:
-    """NHWC convolution for `flax.linen.Conv(conv_general_dilated=...)`.
+    """Convolution, equal to `jax.lax.conv_general_dilated`, as are its gradients.
 
     Args:
-      lhs: images or features; their type is what is computed in.
-      rhs: the kernel, of that type or a wider one, which its gradient then has.
-      window_strides: vertical and horizontal stride.
+      x: images or features; their type is what is computed in.
+      kernel: of that type or a wider one, which its gradient then has.
+      stride: vertical and horizontal.
       padding: rows (above, below) and columns (left, right) of zeros to add.
-      lhs_dilation: must be (1, 1).
-      rhs_dilation: the kernel's dilation.
-      dimension_numbers: ignored: always NHWC, HWIO, NHWC, which is what linen asks for.
-      feature_group_count: must be 1.
-      precision: must be None, the backend's default.
-
-    Returns:
-      The features, equal to `jax.lax.conv_general_dilated`, as are the gradients.
+      dilation: of the kernel.
     """
-    del dimension_numbers
-    if tuple(lhs_dilation) != (1, 1) or feature_group_count != 1 or precision is not None:
-        raise NotImplementedError(
-            "ssd_jax.conv supports neither transposed nor grouped convolutions nor a precision; "
-            f"got lhs_dilation={lhs_dilation}, feature_group_count={feature_group_count}, "
-            f"precision={precision}"
-        )
-    (top, bottom), (left, right) = padding
-    return _conv(
-        lhs,
-        rhs,
-        (window_strides[0], window_strides[1]),
-        ((top, bottom), (left, right)),
-        (rhs_dilation[0], rhs_dilation[1]),
-    )
+    return _conv(x, kernel, stride, padding, dilation)
+
+
+@jax.custom_vjp
+def add_bias(x: Float[Array, "B H W C"], bias: Float[Array, "C"]) -> Float[Array, "B H W C"]:
+    """`x` plus a number a channel, in the type of `x`.
+
+    Its gradient is a sum over all places of all images: it is made in float32 at least, where that
+    of the plain addition would be made in the type of `x`.
+    """
+    return x + bias.astype(x.dtype)[None, None, None, :]
+
+
+def _add_bias_forward(x, bias):
+    return add_bias(x, bias), bias
+
+
+def _add_bias_backward(bias, cotangent):
+    wide = np.promote_types(cotangent.dtype, np.float32)
+    return cotangent, jnp.sum(cotangent, axis=(0, 1, 2), dtype=wide).astype(bias.dtype)
+
+
+add_bias.defvjp(_add_bias_forward, _add_bias_backward)
 
 
 def _xla_conv(
@@ -99,6 +95,10 @@ def _conv_backward(stride, padding, dilation, residuals, cotangent):
     def by_xla(x, cotangent):
         return jax.vjp(lambda kernel: plain(x, kernel), kernel)[1](cotangent)[0]
 
+    def by_cudnn(x, cotangent):
+        gradient = by_xla(x, cotangent)
+        return lax.optimization_barrier(with_layout_constraint(gradient, ROW_MAJOR))
+
     def by_products(x, cotangent):
         return weight_gradient_by_products(
             x, cotangent, kernel.shape[:2], stride, padding, dilation
@@ -111,7 +111,7 @@ def _conv_backward(stride, padding, dilation, residuals, cotangent):
 
     thin = min(kernel.shape[2:]) < MIN_CHANNELS_FOR_PRODUCTS
     on_cpu = by_xla_unrounded if thin else by_products
-    return x_gradient, lax.platform_dependent(x, cotangent, cpu=on_cpu, default=by_xla)
+    return x_gradient, lax.platform_dependent(x, cotangent, cpu=on_cpu, default=by_cudnn)
 
 
 _conv.defvjp(_conv_forward, _conv_backward)
@@ -205,44 +205,3 @@ def _rows_by_columns(
         sums = jnp.zeros((batch, kh * channels, kw * outputs), dtype)
         product = jnp.sum(lax.fori_loop(0, bands, add_band, sums), axis=0)
     return product.reshape(kh, channels, kw, outputs).transpose(0, 2, 1, 3)
-
-
-def max_pool_2x2(x: Float[Array, "B H W C"], *, ceil: bool = False) -> Float[Array, "B h w C"]:
-    """Maximum over 2x2 windows at stride 2; `ceil` keeps an odd last row and column (pool3)."""
-    if ceil:
-        x = _pad_places(x, (0, x.shape[1] % 2), (0, x.shape[2] % 2))
-    batch, height, width, channels = x.shape
-    height, width = height // 2, width // 2
-    # Both columns of a window side by side in the channels: two contiguous halves to compare.
-    x = x[:, : 2 * height, : 2 * width].reshape(batch, height, 2, width, 2 * channels)
-    x = _larger(x[:, :, 0], x[:, :, 1])
-    return _larger(x[..., :channels], x[..., channels:])
-
-
-def max_pool_3x3(x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-    """Maximum over 3x3 windows at stride 1, padded by 1 (pool5 of SSD)."""
-    x = _pad_places(x, (1, 1), (0, 0))
-    x = _larger(_larger(x[:, :-2], x[:, 1:-1]), x[:, 2:])
-    x = _pad_places(x, (0, 0), (1, 1))
-    return _larger(_larger(x[:, :, :-2], x[:, :, 1:-1]), x[:, :, 2:])
-
-
-@jax.custom_jvp
-def _larger(a: Float[Array, "*S"], b: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """The maximum; its gradient goes whole to the larger, to the first of two that are equal.
-
-    `jnp.maximum` finds where its gradient goes by comparing arguments with the result. XLA may
-    compute both anew for that, rounded otherwise: then neither is equal and the gradient is lost,
-    as was seen behind batch norm on several devices.
-    """
-    return jnp.maximum(a, b)
-
-
-@_larger.defjvp
-def _larger_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
-    a, b = primals
-    return jnp.maximum(a, b), jnp.where(a >= b, *tangents)
-
-
-def _pad_places(x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
-    return jnp.pad(x, ((0, 0), rows, columns, (0, 0)), constant_values=-jnp.inf)

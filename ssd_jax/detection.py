@@ -1,15 +1,22 @@
 """From the network's outputs to detections: decoding and per-class non-maximum suppression."""
 
+import functools
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt32
 
-from ssd_jax.boxes import decode, pairwise_iou
+from ssd_jax.boxes import decode, iou, sides_and_area
 
 Clip = Literal["before", "after", "never"]
+
+BITS = 32
+"""Booleans in a word."""
+
+ROUNDS = 4
+"""Rounds of NMS between two looks whether it is done: a GPU has to wait for the look."""
 
 
 class Detections(NamedTuple):
@@ -35,9 +42,7 @@ def nms(
         valid: the boxes that take part; the others neither stay nor suppress.
         iou_threshold: boxes that overlap more than this suppress each other.
     """
-    order = jnp.arange(boxes.shape[0])
-    better = order[:, None] < order[None, :]
-    suppresses = better & (pairwise_iou(boxes, boxes) > iou_threshold)
+    suppressors = _suppressors(boxes, iou_threshold)
 
     def unstable(state: tuple[Bool[Array, "K"], Bool[Array, "K"]]) -> Bool[Array, ""]:
         before, keep = state
@@ -47,10 +52,36 @@ def nms(
         state: tuple[Bool[Array, "K"], Bool[Array, "K"]],
     ) -> tuple[Bool[Array, "K"], Bool[Array, "K"]]:
         _, keep = state
-        return keep, valid & ~jnp.any(suppresses & keep[:, None], axis=0)
+        for _ in range(ROUNDS):
+            before, keep = keep, valid & ~jnp.any(suppressors & _pack(keep)[:, None], axis=0)
+        return before, keep
 
     _, keep = jax.lax.while_loop(unstable, suppress, (jnp.zeros_like(valid), valid))
     return keep
+
+
+def _suppressors(boxes: Float[Array, "K 4"], iou_threshold: float) -> UInt32[Array, "W K"]:
+    """Which better boxes overlap each box more than the threshold, packed as `_pack` does."""
+    count = boxes.shape[0]
+    words = -(-count // BITS)
+    sides = jnp.stack(sides_and_area(boxes))
+    better = jnp.pad(sides, ((0, 0), (0, words * BITS - count))).reshape(5, BITS, words)
+    order = jnp.arange(BITS * words).reshape(BITS, words)
+
+    def bit(number: int) -> UInt32[Array, "W K"]:
+        overlap = iou(better[:, number, :, None], sides[:, None, :])
+        is_better = order[number, :, None] < jnp.arange(count)[None, :]
+        return ((overlap > iou_threshold) & is_better).astype(jnp.uint32) << number
+
+    # Written out for one kernel, which XLA vectorises on a CPU.
+    return functools.reduce(jnp.bitwise_or, map(bit, range(BITS)))
+
+
+def _pack(flags: Bool[Array, "K"]) -> UInt32[Array, "W"]:
+    """Booleans as bits: number i is bit i // W of word i % W."""
+    words = -(-flags.size // BITS)
+    rows = jnp.pad(flags, (0, words * BITS - flags.size)).reshape(BITS, words)
+    return jnp.sum(rows.astype(jnp.uint32) << jnp.arange(BITS, dtype=jnp.uint32)[:, None], axis=0)
 
 
 def detect(

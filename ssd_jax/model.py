@@ -9,6 +9,7 @@
 Layers carry the names they have in the original Caffe network.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -17,7 +18,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from ssd_jax.conv import conv_general_dilated, max_pool_2x2, max_pool_3x3
+from ssd_jax.conv import add_bias, conv
+from ssd_jax.nonlinear import max_pool_2x2, max_pool_3x3, relu
 from ssd_jax.priors import VOC300, VOC512, PriorSpec, extra_convolutions, feature_map_sizes
 
 VGG_STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -27,20 +29,10 @@ LATER_EXTRA_CHANNELS = (128, 256)
 BATCH_NORM_MOMENTUM = 0.9
 BATCH_NORM_EPSILON = 1e-5
 
+# A GPU's tensor cores take channels by eights.
+CHANNELS_AT_ONCE = 8
+
 Dtype = Any
-
-
-def keep_kernel(
-    *args: Array | None, dtype: Dtype = None, inexact: bool = True
-) -> list[Array | None]:
-    """Input and bias in the type to compute in; the kernel's cast is the convolution's business.
-
-    Takes the place of linen's `promote_dtype`, called with (input, kernel, bias or None).
-    """
-    del inexact
-    x, kernel, bias = args
-    x, bias = (arg if arg is None else arg.astype(dtype) for arg in (x, bias))
-    return [x, kernel, bias]
 
 
 def scaled(channels: int, width: float) -> int:
@@ -56,8 +48,64 @@ def batch_norm(x: Array, train: bool, *, dtype: Dtype, name: str) -> Array:
     return layer(x, use_running_average=not train)
 
 
+class Conv(nn.Module):
+    """Convolution, with the parameters of linen's: `kernel` [kh, kw, I, O] and `bias` [O].
+
+    The padding is a number of zeros on either side, never linen's 'SAME': that pads (0, 1) where a
+    stride-2 convolution meets an even size.
+    """
+
+    channels: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: int = 1
+    use_bias: bool = True
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def parameters(self, inputs: int) -> tuple[Float[Array, "kh kw I O"], Float[Array, "O"]]:
+        """Kernel and bias for so many input channels; without `use_bias` the bias is zeros."""
+        shape = (*self.kernel, inputs, self.channels)
+        kernel = self.param("kernel", nn.initializers.xavier_uniform(), shape)
+        if not self.use_bias:
+            return kernel, jnp.zeros(self.channels, kernel.dtype)
+        return kernel, self.param("bias", nn.initializers.zeros, (self.channels,))
+
+    def convolve(
+        self, x: Float[Array, "B H W I"], kernel: Float[Array, "kh kw I C"], bias: Float[Array, "C"]
+    ) -> Float[Array, "B h w C"]:
+        """Convolves with parameters that need not be its own, in `dtype`."""
+        rows, columns = self.padding
+        x = conv(
+            x.astype(self.dtype),
+            kernel,
+            stride=self.stride,
+            padding=((rows, rows), (columns, columns)),
+            dilation=(self.dilation, self.dilation),
+        )
+        return add_bias(x, bias) if self.use_bias else x
+
+    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B h w O"]:
+        """Returns the features, in `dtype`."""
+        return self.convolve(x, *self.parameters(x.shape[-1]))
+
+
+def side_by_side(layers: Sequence[Conv], x: Float[Array, "B H W I"]) -> list[Array]:
+    """What convolutions that differ in their output channels alone make of one input, as one."""
+    kernels, biases = zip(*(layer.parameters(x.shape[-1]) for layer in layers), strict=True)
+    ends = np.cumsum([layer.channels for layer in layers])
+    missing = (0, -ends[-1] % CHANNELS_AT_ONCE)
+    y = layers[0].convolve(
+        x,
+        jnp.pad(jnp.concatenate(kernels, axis=-1), ((0, 0), (0, 0), (0, 0), missing)),
+        jnp.pad(jnp.concatenate(biases), missing),
+    )
+    return jnp.split(y, ends, axis=-1)[:-1]
+
+
 class ConvUnit(nn.Module):
-    """Convolution, batch norm if asked for, ReLU."""
+    """Convolution, batch norm if asked for, ReLU if not left to the caller."""
 
     channels: int
     kernel: tuple[int, int] = (3, 3)
@@ -65,28 +113,25 @@ class ConvUnit(nn.Module):
     padding: tuple[int, int] = (1, 1)
     dilation: int = 1
     batch_norm: bool = False
+    activate: bool = True
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W I"], train: bool) -> Float[Array, "B h w O"]:
         """Returns the features; `train` is batch norm's."""
-        x = nn.Conv(
+        x = Conv(
             self.channels,
             self.kernel,
-            strides=self.stride,
-            # Never 'SAME': it pads (0, 1) where a stride-2 convolution meets an even size.
-            padding=[(self.padding[0],) * 2, (self.padding[1],) * 2],
-            kernel_dilation=self.dilation,
+            self.stride,
+            self.padding,
+            self.dilation,
             use_bias=not self.batch_norm,
             dtype=self.dtype,
-            kernel_init=nn.initializers.xavier_uniform(),
-            conv_general_dilated=conv_general_dilated,
-            promote_dtype=keep_kernel,
             name="conv",
         )(x)
         if self.batch_norm:
             x = batch_norm(x, train, dtype=self.dtype, name="bn")
-        return nn.relu(x)
+        return relu(x) if self.activate else x
 
 
 class VGG16(nn.Module):
@@ -107,13 +152,18 @@ class VGG16(nn.Module):
         def run_stage(module: nn.Module, x: Array, stage: int) -> tuple[Array, Array]:
             """The features of a stage, and the same pooled."""
             del module  # the layers' parent, as `nn.remat` wants it
-            for layer, count in enumerate(VGG_STAGES[stage - 1], start=1):
-                name = f"conv{stage}_{layer}"
-                x = ConvUnit(scaled(count, self.width), name=name, **shared)(x, train)
-            if stage == 5:
-                return x, max_pool_3x3(x)
+            channels = VGG_STAGES[stage - 1]
+            for layer, count in enumerate(channels, start=1):
+                x = ConvUnit(
+                    scaled(count, self.width),
+                    activate=layer < len(channels),
+                    name=f"conv{stage}_{layer}",
+                    **shared,
+                )(x, train)
             # Only pool3 rounds up (75 -> 38); the others drop an odd last row and column.
-            return x, max_pool_2x2(x, ceil=stage == 3)
+            pooled = max_pool_3x3(x) if stage == 5 else max_pool_2x2(x, ceil=stage == 3)
+            # ReLU of a maximum is the maximum of ReLUs, at a quarter of the places.
+            return relu(x), relu(pooled)
 
         if self.remat:
             run_stage = nn.remat(run_stage, static_argnums=(2,))
@@ -190,31 +240,35 @@ class Heads(nn.Module):
         self, features: list[Array], train: bool
     ) -> tuple[Float[Array, "B P 4"], Float[Array, "B P C"]]:
         """Returns offsets and class logits of every prior."""
+        offsets, logits = zip(
+            *(self.predict(level, x, train) for level, x in enumerate(features)), strict=True
+        )
+        return jnp.concatenate(offsets, axis=1), jnp.concatenate(logits, axis=1)
 
-        def predict(kind: str, level: int, outputs: int) -> Array:
-            x = nn.Conv(
-                self.boxes_per_cell[level] * outputs,
+    def predict(
+        self, level: int, x: Float[Array, "B H W C"], train: bool
+    ) -> list[Float[Array, "B N _K"]]:
+        """Offsets and class logits from one feature map, in one convolution."""
+        outputs = {f"loc_{level}": 4, f"conf_{level}": self.num_classes}
+        layers = [
+            Conv(
+                self.boxes_per_cell[level] * count,
                 (3, 3),
-                padding=[(1, 1), (1, 1)],
+                padding=(1, 1),
                 use_bias=not self.batch_norm,
                 dtype=self.dtype,
-                kernel_init=nn.initializers.xavier_uniform(),
-                conv_general_dilated=conv_general_dilated,
-                promote_dtype=keep_kernel,
-                name=f"{kind}_{level}",
-            )(features[level])
+                name=name,
+            )
+            for name, count in outputs.items()
+        ]
+        predictions = []
+        for (name, count), y in zip(outputs.items(), side_by_side(layers, x), strict=True):
             if self.batch_norm:
-                x = batch_norm(x, train, dtype=self.dtype, name=f"{kind}_{level}_bn")
+                y = batch_norm(y, train, dtype=self.dtype, name=f"{name}_bn")
             # Channels are anchor-major, so this is the priors' own order.
-            wide = x.astype(np.promote_types(x.dtype, np.float32))
-            return wide.reshape(x.shape[0], -1, outputs)
-
-        levels = range(len(features))
-        loc = jnp.concatenate([predict("loc", level, 4) for level in levels], axis=1)
-        conf = jnp.concatenate(
-            [predict("conf", level, self.num_classes) for level in levels], axis=1
-        )
-        return loc, conf
+            wide = y.astype(np.promote_types(y.dtype, np.float32))
+            predictions.append(wide.reshape(y.shape[0], -1, count))
+        return predictions
 
 
 class SSD(nn.Module):

@@ -1,3 +1,4 @@
+import functools
 import math
 
 import jax
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from ssd_jax import losses
 from ssd_jax.losses import hard_negative_mask, multibox_loss, smooth_l1
 from tests.reference import losses as reference
 
@@ -67,6 +69,21 @@ def test_mining_equals_sorting(difficulty, candidates, count):
     expected = reference.mine(difficulty.tolist(), candidates.tolist(), count)
     assert set(np.flatnonzero(mask).tolist()) == expected
     assert mask.sum() == min(count, candidates.sum())
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 33, 300])
+@pytest.mark.parametrize("digit", [1, 2, 4])
+def test_mining_by_digits_of_any_size_equals_a_sort(digit, size):
+    # A CPU takes one bit at a time and a GPU four: here all are tried.
+    rng = np.random.default_rng(size)
+    largest = rng.choice([3, 2**31])
+    ranks = rng.integers(-1, largest, (20, size)).astype(np.int32)
+    ranks[0], ranks[1] = 0, 2**31 - 1
+    counts = rng.integers(0, size + 2, 20).astype(np.int32)
+    found = jax.vmap(functools.partial(losses._highest, digit=digit))(ranks, counts)
+    for row, count, mask in zip(ranks, counts, found, strict=True):
+        ranked = [i for i in np.argsort(-row.astype(np.int64), kind="stable") if row[i] >= 0]
+        np.testing.assert_array_equal(np.flatnonzero(mask), np.sort(ranked[:count]))
 
 
 def test_mining_ties_go_to_the_lowest_index():

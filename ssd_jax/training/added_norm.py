@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +20,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from ssd_jax.data import Dataset
-from ssd_jax.model import BATCH_NORM_EPSILON, SSD
+from ssd_jax.model import BATCH_NORM_EPSILON, SSD, Conv
 from ssd_jax.sharding import place, shardings
 from ssd_jax.training.initial import Initial
 from ssd_jax.training.inputs import first_batches
@@ -96,7 +95,9 @@ def measure(
             samples_of(keys, batch).images,
             method=SSD.features,
             mutable=["intermediates"],
-            capture_intermediates=lambda module, _: isinstance(module, nn.Conv),
+            capture_intermediates=lambda module, method: (
+                isinstance(module, Conv) and method == "__call__"
+            ),
         )
         outputs = {
             path[:2]: x[0].astype(np.promote_types(x[0].dtype, np.float32))

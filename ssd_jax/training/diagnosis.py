@@ -123,9 +123,10 @@ def _forward(
 
         def look(method: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
             output = method(*args, **kwargs)
-            if context.method_name == "__call__" and isinstance(output, jax.Array):
+            if context.method_name == "__call__" and context.module.path:
                 name = "/".join(context.module.path)
-                finite[name] = jnp.isfinite(output).all(axis=tuple(range(1, output.ndim)))
+                rows = [jnp.isfinite(x.reshape(x.shape[0], -1)) for x in jax.tree.leaves(output)]
+                finite[name] = jnp.concatenate(rows, axis=1).all(axis=1)
             return output
 
         with nn.intercept_methods(look):

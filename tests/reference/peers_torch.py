@@ -49,7 +49,7 @@ class L2Norm(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(512))
+        self.weight = nn.Parameter(torch.full((512,), 20.0))
 
     def forward(self, x):
         length = torch.sqrt((x * x).sum(dim=1, keepdim=True)) + 1e-10
@@ -147,7 +147,7 @@ class Torchvision(SsdPytorch):
         self.num_classes = num_classes
         layers = vgg()
         self.backbone = nn.Module()
-        self.backbone.scale_weight = nn.Parameter(torch.empty(512))
+        self.backbone.scale_weight = nn.Parameter(torch.full((512,), 20.0))
         self.backbone.features = nn.Sequential(*layers[:23])
         blocks = [nn.Sequential(*layers[23:30], nn.Sequential(*layers[30:]))]
         for channels, narrow, out, kernel, stride, padding in EXTRAS[300]:
