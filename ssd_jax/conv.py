@@ -17,6 +17,10 @@ from jaxtyping import Float
 DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 ROW_MAJOR = Layout((0, 1, 2, 3))
 Pads = tuple[tuple[int, int], tuple[int, int]]
+Geometry = tuple[tuple[int, int], Pads, tuple[int, int]]  # stride, padding, dilation
+
+# A GPU's tensor cores take channels by eights.
+CHANNELS_AT_ONCE = 8
 
 # Below this many channels a tap's matrix product is too thin to beat XLA's convolution.
 MIN_CHANNELS_FOR_PRODUCTS = 64
@@ -42,7 +46,7 @@ def conv(
       padding: rows (above, below) and columns (left, right) of zeros to add.
       dilation: of the kernel.
     """
-    return _conv(x, kernel, stride, padding, dilation)
+    return _conv(x, kernel, (stride, padding, dilation))
 
 
 @jax.custom_vjp
@@ -67,9 +71,8 @@ def _add_bias_backward(bias, cotangent):
 add_bias.defvjp(_add_bias_forward, _add_bias_backward)
 
 
-def _xla_conv(
-    x: Array, kernel: Array, stride: tuple[int, int], padding: Pads, dilation: tuple[int, int]
-) -> Array:
+def _xla_conv(x: Array, kernel: Array, geometry: Geometry) -> Array:
+    stride, padding, dilation = geometry
     return lax.conv_general_dilated(
         x,
         kernel.astype(x.dtype),
@@ -80,38 +83,56 @@ def _xla_conv(
     )
 
 
-_conv = jax.custom_vjp(_xla_conv, nondiff_argnums=(2, 3, 4))
+def _by_eights(x: Array, kernel: Array, geometry: Geometry) -> Array:
+    """The same with zeros for the channels that are missing to a multiple of eight."""
+    inputs, outputs = kernel.shape[2:]
+    more = (0, -inputs % CHANNELS_AT_ONCE)
+    x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), more))
+    kernel = jnp.pad(kernel, ((0, 0), (0, 0), more, (0, -outputs % CHANNELS_AT_ONCE)))
+    return _xla_conv(x, kernel, geometry)[..., :outputs]
 
 
-def _conv_forward(x, kernel, stride, padding, dilation):
-    return _conv(x, kernel, stride, padding, dilation), (x, kernel)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv(x: Array, kernel: Array, geometry: Geometry) -> Array:
+    plain = functools.partial(_xla_conv, geometry=geometry)
+    if all(channels % CHANNELS_AT_ONCE == 0 for channels in kernel.shape[2:]):
+        return plain(x, kernel)
+    by_eights = functools.partial(_by_eights, geometry=geometry)
+    return lax.platform_dependent(x, kernel, cpu=plain, default=by_eights)
 
 
-def _conv_backward(stride, padding, dilation, residuals, cotangent):
+def _conv_forward(x: Array, kernel: Array, geometry: Geometry) -> tuple[Array, tuple[Array, Array]]:
+    return _conv(x, kernel, geometry), (x, kernel)
+
+
+def _conv_backward(
+    geometry: Geometry, residuals: tuple[Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
     x, kernel = residuals
-    plain = functools.partial(_xla_conv, stride=stride, padding=padding, dilation=dilation)
-    (x_gradient,) = jax.vjp(lambda x: plain(x, kernel), x)[1](cotangent)
 
-    def by_xla(x, cotangent):
-        return jax.vjp(lambda kernel: plain(x, kernel), kernel)[1](cotangent)[0]
+    def by_products(x: Array, kernel: Array, cotangent: Array) -> tuple[Array, Array]:
+        (x_gradient,) = jax.vjp(lambda x: _xla_conv(x, kernel, geometry), x)[1](cotangent)
+        gradient = weight_gradient_by_products(
+            x, cotangent, (kernel.shape[0], kernel.shape[1]), *geometry
+        )
+        return x_gradient, gradient.astype(kernel.dtype)
 
-    def by_cudnn(x, cotangent):
-        gradient = by_xla(x, cotangent)
-        return lax.optimization_barrier(with_layout_constraint(gradient, ROW_MAJOR))
-
-    def by_products(x, cotangent):
-        return weight_gradient_by_products(
-            x, cotangent, kernel.shape[:2], stride, padding, dilation
-        ).astype(kernel.dtype)
-
-    def by_xla_unrounded(x, cotangent):
+    def unrounded(x: Array, kernel: Array, cotangent: Array) -> tuple[Array, Array]:
         # On a CPU narrow types are computed as float32 and rounded after; the gradient is not.
+        (x_gradient,) = jax.vjp(lambda x: _xla_conv(x, kernel, geometry), x)[1](cotangent)
         wide = np.promote_types(x.dtype, kernel.dtype)
-        return by_xla(x.astype(wide), cotangent.astype(wide))
+        plain = functools.partial(_xla_conv, x.astype(wide), geometry=geometry)
+        return x_gradient, jax.vjp(plain, kernel)[1](cotangent.astype(wide))[0]
+
+    def by_eights(x: Array, kernel: Array, cotangent: Array) -> tuple[Array, Array]:
+        plain = functools.partial(_by_eights, geometry=geometry)
+        x_gradient, gradient = jax.vjp(plain, x, kernel)[1](cotangent)
+        # Turned from cuDNN's layout here, once, and not by everything that reads or changes it.
+        return x_gradient, lax.optimization_barrier(with_layout_constraint(gradient, ROW_MAJOR))
 
     thin = min(kernel.shape[2:]) < MIN_CHANNELS_FOR_PRODUCTS
-    on_cpu = by_xla_unrounded if thin else by_products
-    return x_gradient, lax.platform_dependent(x, cotangent, cpu=on_cpu, default=by_cudnn)
+    on_cpu = unrounded if thin else by_products
+    return lax.platform_dependent(x, kernel, cotangent, cpu=on_cpu, default=by_eights)
 
 
 _conv.defvjp(_conv_forward, _conv_backward)

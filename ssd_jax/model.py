@@ -29,9 +29,6 @@ LATER_EXTRA_CHANNELS = (128, 256)
 BATCH_NORM_MOMENTUM = 0.9
 BATCH_NORM_EPSILON = 1e-5
 
-# A GPU's tensor cores take channels by eights.
-CHANNELS_AT_ONCE = 8
-
 Dtype = Any
 
 
@@ -94,14 +91,8 @@ class Conv(nn.Module):
 def side_by_side(layers: Sequence[Conv], x: Float[Array, "B H W I"]) -> list[Array]:
     """What convolutions that differ in their output channels alone make of one input, as one."""
     kernels, biases = zip(*(layer.parameters(x.shape[-1]) for layer in layers), strict=True)
-    ends = np.cumsum([layer.channels for layer in layers])
-    missing = (0, -ends[-1] % CHANNELS_AT_ONCE)
-    y = layers[0].convolve(
-        x,
-        jnp.pad(jnp.concatenate(kernels, axis=-1), ((0, 0), (0, 0), (0, 0), missing)),
-        jnp.pad(jnp.concatenate(biases), missing),
-    )
-    return jnp.split(y, ends, axis=-1)[:-1]
+    y = layers[0].convolve(x, jnp.concatenate(kernels, axis=-1), jnp.concatenate(biases))
+    return jnp.split(y, np.cumsum([layer.channels for layer in layers[:-1]]), axis=-1)
 
 
 class ConvUnit(nn.Module):

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +7,7 @@ import pytest
 from jax import lax
 
 from ssd_jax import conv
+from tests.lowered import for_a_gpu
 
 # (height, width, channels in, channels out, kernel, stride, padding, dilation): SSD's kinds
 CASES = {
@@ -16,6 +19,7 @@ CASES = {
     "1x1": (6, 6, 64, 70, (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1)),
     "4x4": (2, 2, 64, 64, (4, 4), (1, 1), ((1, 1), (1, 1)), (1, 1)),
     "few channels": (9, 9, 3, 8, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)),
+    "channels not by eights": (9, 9, 64, 100, (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)),
 }
 
 
@@ -26,8 +30,9 @@ def arrays(case):
     return x, jax.random.normal(keys[1], (*kernel, inputs, outputs))
 
 
+@pytest.mark.parametrize("lowered", [jax.jit, for_a_gpu])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_convolution_and_gradients_equal_xlas(case):
+def test_convolution_and_gradients_equal_xlas(case, lowered):
     *_, stride, padding, dilation = case
     x, kernel = arrays(case)
 
@@ -44,11 +49,15 @@ def test_convolution_and_gradients_equal_xlas(case):
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
 
-    expected, pull_back = jax.vjp(theirs, x, kernel)
-    output, our_pull_back = jax.vjp(jax.jit(ours), x, kernel)
-    np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-4)
-    cotangent = jax.random.normal(jax.random.key(2), expected.shape)
-    for ours_, theirs_ in zip(our_pull_back(cotangent), pull_back(cotangent), strict=True):
+    def pulled_back(convolve, x, kernel, cotangent):
+        output, pull_back = jax.vjp(convolve, x, kernel)
+        return output, *pull_back(cotangent)
+
+    cotangent = jax.random.normal(jax.random.key(2), jax.eval_shape(theirs, x, kernel).shape)
+    expected = pulled_back(theirs, x, kernel, cotangent)
+    found = lowered(functools.partial(pulled_back, ours))(x, kernel, cotangent)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-4)
+    for ours_, theirs_ in zip(found[1:], expected[1:], strict=True):
         np.testing.assert_allclose(ours_, theirs_, rtol=1e-4, atol=1e-3)
 
 

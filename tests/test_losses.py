@@ -1,4 +1,3 @@
-import functools
 import math
 
 import jax
@@ -9,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ssd_jax import losses
 from ssd_jax.losses import hard_negative_mask, multibox_loss, smooth_l1
+from tests.lowered import for_a_gpu
 from tests.reference import losses as reference
 
 jitted_mask = jax.jit(hard_negative_mask)
@@ -71,21 +70,6 @@ def test_mining_equals_sorting(difficulty, candidates, count):
     assert mask.sum() == min(count, candidates.sum())
 
 
-@pytest.mark.parametrize("size", [1, 15, 16, 33, 300])
-@pytest.mark.parametrize("digit", [1, 2, 4])
-def test_mining_by_digits_of_any_size_equals_a_sort(digit, size):
-    # A CPU takes one bit at a time and a GPU four: here all are tried.
-    rng = np.random.default_rng(size)
-    largest = rng.choice([3, 2**31])
-    ranks = rng.integers(-1, largest, (20, size)).astype(np.int32)
-    ranks[0], ranks[1] = 0, 2**31 - 1
-    counts = rng.integers(0, size + 2, 20).astype(np.int32)
-    found = jax.vmap(functools.partial(losses._highest, digit=digit))(ranks, counts)
-    for row, count, mask in zip(ranks, counts, found, strict=True):
-        ranked = [i for i in np.argsort(-row.astype(np.int64), kind="stable") if row[i] >= 0]
-        np.testing.assert_array_equal(np.flatnonzero(mask), np.sort(ranked[:count]))
-
-
 def test_mining_ties_go_to_the_lowest_index():
     difficulty = jnp.array([1.0, 2.0, 1.0, 1.0, 3.0, 1.0])
     candidates = jnp.array([False, True, True, True, True, True])
@@ -105,12 +89,13 @@ def test_mining_does_not_pass_over_nan():
     np.testing.assert_array_equal(mask, [False, False, True])
 
 
-def test_mining_among_8732_priors():
+@pytest.mark.parametrize("lowered", [jax.jit, for_a_gpu])
+def test_mining_among_8732_priors(lowered):
     rng = np.random.default_rng(0)
     difficulty = rng.exponential(size=(4, 8732)).astype(np.float32).round(3)
     candidates = rng.random((4, 8732)) < 0.99
     counts = np.array([0, 1, 700, 9000], np.int32)
-    masks = jax.jit(jax.vmap(hard_negative_mask))(
+    masks = lowered(jax.vmap(hard_negative_mask))(
         jnp.asarray(difficulty), jnp.asarray(candidates), jnp.asarray(counts)
     )
     for i in range(4):

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import itertools
 
@@ -13,6 +14,7 @@ from ssd_jax.training.objective import row_keys
 from ssd_jax.training.optimizer import build_optimizer
 from ssd_jax.training.state import init_state
 from ssd_jax.training.step import build_train_step, compile_train_step
+from tests.lowered import for_a_gpu
 from tests.small import small_config
 
 CLASSES = ("cat", "dog")
@@ -58,6 +60,28 @@ def small_sgd(*, batch_norm: bool, rate: float):
     config.optimizer.kind = "sgd"
     config.optimizer.rate = rate
     return config
+
+
+def test_a_gpus_program_trains_as_a_cpus_does():
+    # Not compiled for a GPU here, but it is the program that a GPU gets.
+    config = small_sgd(batch_norm=False, rate=1e-2)
+    model, optimizer = build_model(config, CLASSES), build_optimizer(config)
+    step = build_train_step(config, model, optimizer)
+    state = init_state(model, optimizer, config.seed)
+    expected, metrics = jax.jit(step)(state, random_batch(0))
+    params, loss = for_a_gpu(lambda params, batch: _params_and_loss(step, state, params, batch))(
+        state.params, random_batch(0)
+    )
+    np.testing.assert_allclose(loss, metrics["loss"], rtol=1e-6)
+    moves = jax.tree.map(lambda after, before: after - before, expected.params, state.params)
+    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(moves))
+    assert largest > 1e-3
+    chex.assert_trees_all_close(params, expected.params, rtol=0, atol=1e-4 * largest)
+
+
+def _params_and_loss(step, state, params, batch):
+    state, metrics = step(dataclasses.replace(state, params=params), batch)
+    return state.params, metrics["loss"]
 
 
 def test_eight_devices_train_as_one_does_but_for_rounding():
