@@ -30,35 +30,56 @@ def measure(report: Report, quick: bool) -> None:
     for size in (300,) if quick else (300, 512):
         for remat in (False, True):
             case = f"SSD{size}, {dtype}" + (", train.remat" if remat else "")
-            small, large = (step_bytes(size, dtype, count, remat) for count in batches)
-            an_image = (large - small) / (batches[1] - batches[0])
-            rest = small - an_image * batches[0]
-            report.add(f"{case}: an image", an_image / GB, "GB")
-            report.add(f"{case}: whatever the batch", rest / GB, "GB")
-            for memory in (16, 24, 80):
-                fits = int((memory * GB - rest) // an_image)
-                report.add(f"{case}: largest batch in {memory} GB", fits, "images")
+            compiled = {count: compile_step(size, dtype, count, remat) for count in batches}
+            add_largest_batches(report, case, {n: step_bytes(c) for n, c in compiled.items()})
     if on_cpu():
         report.note("on a CPU XLA undoes rematerialisation: its cost in time is left out")
     else:
         measure_cost(report, dtype, quick)
 
 
-def step_bytes(size: int, dtype: str, batch_size: int, remat: bool) -> int:
-    """What a step needs on the device: arguments, results that do not reuse theirs, and between."""
+def compile_step(
+    size: int,
+    dtype: str,
+    batch_size: int,
+    remat: bool,
+    device: jax.sharding.Sharding | None = None,
+) -> jax.stages.Compiled:
+    """The step of the paper's recipe, for this machine's device or for the one given."""
     config = recipe(size, batch_size=batch_size, dtype=dtype)
     config.train.remat = remat
     model, optimizer = build_model(config, CLASS_NAMES), build_optimizer(config)
     state = jax.eval_shape(lambda: init_state(model, optimizer, config.seed))
+    arguments = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
+        (state, make_batch(config)),
+    )
     step = jax.jit(build_train_step(config, model, optimizer), donate_argnums=0)
-    options = {"xla_disable_hlo_passes": CPU_PASSES_OFF} if on_cpu() else {}
-    sizes = step.lower(state, make_batch(config)).compile(options).memory_analysis()
+    options = {"xla_disable_hlo_passes": CPU_PASSES_OFF} if device is None and on_cpu() else {}
+    return step.lower(*arguments).compile(options)
+
+
+def step_bytes(compiled: jax.stages.Compiled) -> int:
+    """What a step needs on the device: arguments, results that do not reuse theirs, and between."""
+    sizes = compiled.memory_analysis()
     return (
         sizes.argument_size_in_bytes
         + sizes.output_size_in_bytes
         - sizes.alias_size_in_bytes
         + sizes.temp_size_in_bytes
     )
+
+
+def add_largest_batches(report: Report, case: str, needed: dict[int, int]) -> None:
+    """Adds what follows from the bytes that a step needs at two sizes of the batch."""
+    few, many = needed
+    an_image = (needed[many] - needed[few]) / (many - few)
+    rest = needed[few] - an_image * few
+    report.add(f"{case}: an image", an_image / GB, "GB")
+    report.add(f"{case}: whatever the batch", rest / GB, "GB")
+    for memory in (16, 24, 80):
+        fits = int((memory * GB - rest) // an_image)
+        report.add(f"{case}: largest batch in {memory} GB", fits, "images")
 
 
 def measure_cost(report: Report, dtype: str, quick: bool) -> None:

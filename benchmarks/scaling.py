@@ -7,8 +7,8 @@ takes longer in proportion, and what is measured is the time of an image beyond 
 """
 
 import jax
-from collectives import collectives
 from common import Report, main, medians, on_cpu
+from hlo import collectives
 from workload import Training, recipe
 
 LARGE = 100_000

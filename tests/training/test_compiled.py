@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.collectives import Collective, collectives
+from benchmarks.hlo import Collective, Kernel, collectives, kernels
 from ssd_jax.recipe import build_model
 from ssd_jax.sharding import make_mesh
 from ssd_jax.training.optimizer import build_optimizer
@@ -46,6 +46,40 @@ def test_devices_exchange_the_gradients_once_and_nothing_else_large():
     assert large[0].arrays <= len(parameters) + 4
     assert {one.kind for one in found} == {"all-reduce"}
     assert len(found) <= 6
+
+
+def test_kernels_are_read_from_the_text():
+    text = """
+%body.1 (p.1: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %p.1 = (s32[], f32[8]{0}) parameter(0)
+  %x.1 = f32[8]{0} get-tuple-element(%p.1), index=1
+  ROOT %f.1 = f32[8]{0} fusion(%x.1), kind=kLoop, calls=%c, metadata={op_name="jit(f)/add"}
+}
+
+%cond.1 (p.2: (s32[], f32[8])) -> pred[] {
+  %p.2 = (s32[], f32[8]{0}) parameter(0)
+  %i.2 = s32[] get-tuple-element(%p.2), index=0
+  ROOT %f.2 = pred[] fusion(%i.2), kind=kLoop, calls=%d
+}
+
+ENTRY %main (a: f32[8], b: bf16[4]) -> f32[8] {
+  %a = f32[8]{0} parameter(0)
+  %b = bf16[4]{0} parameter(1)
+  %conv = (bf16[4]{0}, u8[0]{0}) custom-call(%b, %a), custom_call_target="__cudnn$convForward"
+  %t = (s32[], f32[8]{0}) tuple(%i, %a)
+  %w.1 = (s32[], f32[8]{0}) while(%t), condition=%cond.1, body=%body.1
+  %w.2 = (s32[], f32[8]{0}) while(%t), condition=%cond.1, body=%body.1, \
+backend_config={"known_trip_count":{"n":"7"}}
+  ROOT %r = f32[8]{0} copy(%a)
+}
+"""
+    assert kernels(text, trips=3) == [
+        Kernel("__cudnn$convForward", "", 1, 8 + 8 + 32),
+        Kernel("fusion", "jit(f)/add", 3, 64),
+        Kernel("fusion", "", 3, 1 + 4),
+        Kernel("fusion", "jit(f)/add", 7, 64),
+        Kernel("copy", "", 1, 64),
+    ]
 
 
 def test_collectives_are_read_from_the_text():
