@@ -18,10 +18,13 @@ os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
 import importlib.util
 
 import jax
+import jax.numpy as jnp
 from common import Report, main
 from hlo import Kernel, kernels
 from jax.experimental import topologies
-from memory import add_largest_batches, compile_step, step_bytes
+from memory import GB, add_largest_batches, compile_step, step_bytes
+
+from ssd_jax.detection import ROUNDS, nms
 
 # An H200: NVIDIA's data sheet, in the words of XLA's descriptions of devices.
 TARGET = """
@@ -56,37 +59,46 @@ device_description_str: "NVIDIA H200 141GB HBM3e"
 """
 BATCH_SIZE = 32
 MATCHING_ROUNDS = 5  # of the greedy matching, whose loop ends when no image has objects left
+CROWDED, IOU = (64, 20, 400), 0.45  # images, classes and candidates for NMS
+NMS_LOOKS = 3  # whether it is done
 
 
 def measure(report: Report, quick: bool) -> None:
-    """Both sizes, with and without rematerialisation."""
-    if importlib.util.find_spec("jax_plugins.xla_cuda12") is None:
+    """The step of both sizes, with and without rematerialisation, and NMS."""
+    if importlib.util.find_spec("jax_cuda12_plugin") is None:
         report.note("jax[cuda12] is not installed: left out")
         return
-    device = jax.sharding.SingleDeviceSharding(described_device())
+    sharding = jax.sharding.SingleDeviceSharding(described_device())
     for size in (300,) if quick else (300, 512):
         for remat in (False, True):
             case = f"SSD{size}, bfloat16, batch {BATCH_SIZE}" + (", train.remat" if remat else "")
             few, many = (
-                compile_step(size, "bfloat16", count, remat, device)
+                compile_step(size, "bfloat16", count, remat, sharding)
                 for count in (BATCH_SIZE // 2, BATCH_SIZE)
             )
+            report.add(f"{case}: memory", step_bytes(many) / GB, "GB")
             started = kernels(many.as_text(), trips=MATCHING_ROUNDS)
+            add_kernels(report, case, started)
             network = [kernel for kernel in started if "SSD" in kernel.source]
+            add_kernels(report, f"{case}, network", network)
             convolutions = [kernel for kernel in network if "cudnn" in kernel.kind]
-            report.add(f"{case}: kernels started", sum(k.times for k in started), "")
-            report.add(f"{case}: of the network", sum(k.times for k in network), "")
-            report.add(f"{case}: read and written", moved(started), "GB")
-            report.add(f"{case}: by the network", moved(network), "GB")
-            report.add(f"{case}: by its convolutions", moved(convolutions), "GB")
+            add_kernels(report, f"{case}, convolutions", convolutions)
             add_largest_batches(
                 report, case, {BATCH_SIZE // 2: step_bytes(few), BATCH_SIZE: step_bytes(many)}
             )
+    boxes = jax.ShapeDtypeStruct((*CROWDED, 4), jnp.float32, sharding=sharding)
+    valid = jax.ShapeDtypeStruct(CROWDED, bool, sharding=sharding)
+    suppress = jax.vmap(jax.vmap(lambda boxes, valid: nms(boxes, valid, IOU)))
+    text = jax.jit(suppress).lower(boxes, valid).compile().as_text()
+    case = f"NMS, {' x '.join(map(str, CROWDED))}, {NMS_LOOKS * ROUNDS} rounds"
+    add_kernels(report, case, kernels(text, trips=NMS_LOOKS))
 
 
-def moved(started: list[Kernel]) -> float:
-    """GB that kernels read and write."""
-    return sum(kernel.times * kernel.bytes for kernel in started) / 1e9
+def add_kernels(report: Report, case: str, started: list[Kernel]) -> None:
+    """Adds how many they are and what they move."""
+    report.add(f"{case}: kernels started", sum(kernel.times for kernel in started), "")
+    total = sum(kernel.times * kernel.bytes for kernel in started)
+    report.add(f"{case}: read and written", total / GB, "GB")
 
 
 def described_device() -> jax.Device:

@@ -43,19 +43,19 @@ def compile_step(
     dtype: str,
     batch_size: int,
     remat: bool,
-    device: jax.sharding.Sharding | None = None,
+    sharding: jax.sharding.Sharding | None = None,
 ) -> jax.stages.Compiled:
-    """The step of the paper's recipe, for this machine's device or for the one given."""
+    """The step of the paper's recipe, for this machine's device or for that of a sharding."""
     config = recipe(size, batch_size=batch_size, dtype=dtype)
     config.train.remat = remat
     model, optimizer = build_model(config, CLASS_NAMES), build_optimizer(config)
     state = jax.eval_shape(lambda: init_state(model, optimizer, config.seed))
     arguments = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         (state, make_batch(config)),
     )
     step = jax.jit(build_train_step(config, model, optimizer), donate_argnums=0)
-    options = {"xla_disable_hlo_passes": CPU_PASSES_OFF} if device is None and on_cpu() else {}
+    options = {"xla_disable_hlo_passes": CPU_PASSES_OFF} if sharding is None and on_cpu() else {}
     return step.lower(*arguments).compile(options)
 
 

@@ -1,11 +1,13 @@
-"""The convolution of SSD's layers, with gradients that are quick on CPUs too.
+"""The convolution of SSD's layers, as each kind of machine does it best.
 
 XLA's CPU backend computes the gradient of a convolution's weights 2 to 7 times slower than the
 convolution itself. As matrix products it gives the same numbers at the speed of a matrix product,
-which halves the time of a full SSD300 training step. Other backends keep XLA's own.
+which halves the time of a full SSD300 training step. On GPUs channels are filled up to what cuDNN
+takes at once, and the gradient of the weights comes in the layout of the weights.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 ROW_MAJOR = Layout((0, 1, 2, 3))
 Pads = tuple[tuple[int, int], tuple[int, int]]
 Geometry = tuple[tuple[int, int], Pads, tuple[int, int]]  # stride, padding, dilation
+Convolve = Callable[[Array, Array, Geometry], Array]
 
 # A GPU's tensor cores take channels by eights.
 CHANNELS_AT_ONCE = 8
@@ -41,7 +44,7 @@ def conv(
 
     Args:
       x: images or features; their type is what is computed in.
-      kernel: of that type or a wider one, which its gradient then has.
+      kernel: its gradient has its type.
       stride: vertical and horizontal.
       padding: rows (above, below) and columns (left, right) of zeros to add.
       dilation: of the kernel.
@@ -98,7 +101,7 @@ def _conv(x: Array, kernel: Array, geometry: Geometry) -> Array:
     if all(channels % CHANNELS_AT_ONCE == 0 for channels in kernel.shape[2:]):
         return plain(x, kernel)
     by_eights = functools.partial(_by_eights, geometry=geometry)
-    return lax.platform_dependent(x, kernel, cpu=plain, default=by_eights)
+    return lax.platform_dependent(x, kernel, cuda=by_eights, rocm=by_eights, default=plain)
 
 
 def _conv_forward(x: Array, kernel: Array, geometry: Geometry) -> tuple[Array, tuple[Array, Array]]:
@@ -108,31 +111,31 @@ def _conv_forward(x: Array, kernel: Array, geometry: Geometry) -> tuple[Array, t
 def _conv_backward(
     geometry: Geometry, residuals: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array, Array]:
-    x, kernel = residuals
+    def gradients(
+        convolve: Convolve, x: Array, kernel: Array, cotangent: Array
+    ) -> tuple[Array, Array]:
+        return jax.vjp(lambda x, kernel: convolve(x, kernel, geometry), x, kernel)[1](cotangent)
 
-    def by_products(x: Array, kernel: Array, cotangent: Array) -> tuple[Array, Array]:
-        (x_gradient,) = jax.vjp(lambda x: _xla_conv(x, kernel, geometry), x)[1](cotangent)
-        gradient = weight_gradient_by_products(
-            x, cotangent, (kernel.shape[0], kernel.shape[1]), *geometry
-        )
+    def on_cpu(x: Array, kernel: Array, cotangent: Array) -> tuple[Array, Array]:
+        x_gradient, _ = gradients(_xla_conv, x, kernel, cotangent)
+        if min(kernel.shape[2:]) < MIN_CHANNELS_FOR_PRODUCTS:
+            # CPUs compute narrow types as float32 and round after; here nothing is rounded.
+            wide = np.promote_types(x.dtype, kernel.dtype)
+            _, gradient = gradients(_xla_conv, x.astype(wide), kernel, cotangent.astype(wide))
+        else:
+            kernel_size = kernel.shape[0], kernel.shape[1]
+            gradient = weight_gradient_by_products(x, cotangent, kernel_size, *geometry)
         return x_gradient, gradient.astype(kernel.dtype)
 
-    def unrounded(x: Array, kernel: Array, cotangent: Array) -> tuple[Array, Array]:
-        # On a CPU narrow types are computed as float32 and rounded after; the gradient is not.
-        (x_gradient,) = jax.vjp(lambda x: _xla_conv(x, kernel, geometry), x)[1](cotangent)
-        wide = np.promote_types(x.dtype, kernel.dtype)
-        plain = functools.partial(_xla_conv, x.astype(wide), geometry=geometry)
-        return x_gradient, jax.vjp(plain, kernel)[1](cotangent.astype(wide))[0]
-
-    def by_eights(x: Array, kernel: Array, cotangent: Array) -> tuple[Array, Array]:
-        plain = functools.partial(_by_eights, geometry=geometry)
-        x_gradient, gradient = jax.vjp(plain, x, kernel)[1](cotangent)
-        # Turned from cuDNN's layout here, once, and not by everything that reads or changes it.
+    def on_gpu(x: Array, kernel: Array, cotangent: Array) -> tuple[Array, Array]:
+        x_gradient, gradient = gradients(_by_eights, x, kernel, cotangent)
+        # Turned from cuDNN's layout here, once (the barrier), and not by all that reads it.
         return x_gradient, lax.optimization_barrier(with_layout_constraint(gradient, ROW_MAJOR))
 
-    thin = min(kernel.shape[2:]) < MIN_CHANNELS_FOR_PRODUCTS
-    on_cpu = unrounded if thin else by_products
-    return lax.platform_dependent(x, kernel, cotangent, cpu=on_cpu, default=by_eights)
+    by_xla = functools.partial(gradients, _xla_conv)
+    return lax.platform_dependent(
+        *residuals, cotangent, cpu=on_cpu, cuda=on_gpu, rocm=on_gpu, default=by_xla
+    )
 
 
 _conv.defvjp(_conv_forward, _conv_backward)

@@ -34,8 +34,8 @@ def nms(
 
     A box stays unless its IoU with a better one that stays is above the threshold. That rule has
     exactly one solution, and repeating it from any start reaches it: after round r the first r
-    boxes are right. It stops as soon as nothing changes, after as many rounds as the longest chain
-    of boxes that suppress each other has links.
+    boxes are right. As many rounds are needed as the longest chain of boxes that suppress each
+    other has links; every ROUNDS rounds it looks whether anything still changes.
 
     Args:
         boxes: corner form, best first.
@@ -65,11 +65,11 @@ def _suppressors(boxes: Float[Array, "K 4"], iou_threshold: float) -> UInt32[Arr
     count = boxes.shape[0]
     words = -(-count // BITS)
     sides = jnp.stack(sides_and_area(boxes))
-    better = jnp.pad(sides, ((0, 0), (0, words * BITS - count))).reshape(5, BITS, words)
+    others = jnp.pad(sides, ((0, 0), (0, words * BITS - count))).reshape(5, BITS, words)
     order = jnp.arange(BITS * words).reshape(BITS, words)
 
     def bit(number: int) -> UInt32[Array, "W K"]:
-        overlap = iou(better[:, number, :, None], sides[:, None, :])
+        overlap = iou(others[:, number, :, None], sides[:, None, :])
         is_better = order[number, :, None] < jnp.arange(count)[None, :]
         return ((overlap > iou_threshold) & is_better).astype(jnp.uint32) << number
 
@@ -81,7 +81,8 @@ def _pack(flags: Bool[Array, "K"]) -> UInt32[Array, "W"]:
     """Booleans as bits: number i is bit i // W of word i % W."""
     words = -(-flags.size // BITS)
     rows = jnp.pad(flags, (0, words * BITS - flags.size)).reshape(BITS, words)
-    return jnp.sum(rows.astype(jnp.uint32) << jnp.arange(BITS, dtype=jnp.uint32)[:, None], axis=0)
+    shifts = jnp.arange(BITS, dtype=jnp.uint32)[:, None]
+    return jnp.sum(rows.astype(jnp.uint32) << shifts, axis=0, dtype=jnp.uint32)
 
 
 def detect(

@@ -46,42 +46,50 @@ def hard_negative_mask(
     return jax.lax.platform_dependent(
         ranks,
         count,
-        cpu=functools.partial(_highest, digit=1),
-        default=functools.partial(_highest, digit=4),
+        cuda=functools.partial(_highest, bits_at_once=4),
+        rocm=functools.partial(_highest, bits_at_once=4),
+        default=functools.partial(_highest, bits_at_once=1),
     )
 
 
-def _highest(ranks: Int[Array, "P"], count: Int[Array, ""], *, digit: int) -> Bool[Array, "P"]:
+def _highest(
+    ranks: Int[Array, "P"], count: Int[Array, ""], *, bits_at_once: int
+) -> Bool[Array, "P"]:
     """The `count` highest ranks, ties by index; a negative rank is never among them."""
-    last_taken = _largest(31, lambda rank: _count(ranks >= rank) >= count, digit)
+    last_taken = _largest(31, lambda rank: _count(ranks >= rank) >= count, bits_at_once)
     harder, ties = ranks > last_taken, ranks == last_taken
     places = jnp.arange(ranks.size, 0, -1, dtype=jnp.int32)  # the lowest index ranks highest
     missing = count - _count(harder)
     last_tie = _largest(
-        ranks.size.bit_length(), lambda place: _count(ties & (places >= place)) >= missing, digit
+        ranks.size.bit_length(),
+        lambda place: _count(ties & (places >= place)) >= missing,
+        bits_at_once,
     )
     return harder | (ties & (places >= last_tie))
 
 
 def _largest(
-    num_bits: int, holds: Callable[[Int[Array, ""]], Bool[Array, ""]], digit: int
+    num_bits: int, holds: Callable[[Int[Array, ""]], Bool[Array, ""]], bits_at_once: int
 ) -> Int[Array, ""]:
-    """The largest number of `num_bits` bits, 31 at most, for which a falling condition holds, or 0.
+    """The largest number of `num_bits` bits for which a falling condition holds, or 0.
 
-    It is found digit by digit, the highest first; `digit` is the number of bits of one, a power of
-    two.
+    Args:
+        num_bits: 31 at most; rounded up to a multiple of `bits_at_once`.
+        holds: true up to some number and false above it.
+        bits_at_once: 1, 2 or 4: how many are found at once, the highest first.
     """
-    digits = jnp.arange(1, 2**digit, dtype=jnp.int32)
-    steps = -(-num_bits // digit)
+    digits = jnp.arange(1, 2**bits_at_once, dtype=jnp.int32)
+    steps = -(-num_bits // bits_at_once)
 
     def refine(step: Int[Array, ""], bound: Int[Array, ""]) -> Int[Array, ""]:
-        shift = digit * (steps - 1 - step)
+        shift = bits_at_once * (steps - 1 - step)
         raised = bound | (digits << shift)
         # What overflows, in the highest digit, is negative.
         held = jax.vmap(holds)(raised) & (raised > bound)
         return bound | (jnp.sum(held, dtype=jnp.int32) << shift)
 
-    return jax.lax.fori_loop(0, steps, refine, jnp.int32(0), unroll=digit > 1)
+    # Unrolled where there are few steps: a GPU's loop starts kernels of its own.
+    return jax.lax.fori_loop(0, steps, refine, jnp.int32(0), unroll=bits_at_once > 1)
 
 
 def _count(mask: Bool[Array, "P"]) -> Int[Array, ""]:

@@ -53,7 +53,7 @@ class Conv(nn.Module):
     """
 
     channels: int
-    kernel: tuple[int, int]
+    kernel_size: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
     dilation: int = 1
@@ -61,16 +61,19 @@ class Conv(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def parameters(self, inputs: int) -> tuple[Float[Array, "kh kw I O"], Float[Array, "O"]]:
-        """Kernel and bias for so many input channels; without `use_bias` the bias is zeros."""
-        shape = (*self.kernel, inputs, self.channels)
-        kernel = self.param("kernel", nn.initializers.xavier_uniform(), shape)
+    def parameters(self, inputs: int) -> tuple[Float[Array, "kh kw I O"], Float[Array, "O"] | None]:
+        """Kernel and, with `use_bias`, bias for so many input channels."""
+        shape = (*self.kernel_size, inputs, self.channels)
+        kernel = self.param("kernel", nn.initializers.xavier_uniform(), shape, jnp.float32)
         if not self.use_bias:
-            return kernel, jnp.zeros(self.channels, kernel.dtype)
-        return kernel, self.param("bias", nn.initializers.zeros, (self.channels,))
+            return kernel, None
+        return kernel, self.param("bias", nn.initializers.zeros, (self.channels,), jnp.float32)
 
     def convolve(
-        self, x: Float[Array, "B H W I"], kernel: Float[Array, "kh kw I C"], bias: Float[Array, "C"]
+        self,
+        x: Float[Array, "B H W I"],
+        kernel: Float[Array, "kh kw I C"],
+        bias: Float[Array, "C"] | None,
     ) -> Float[Array, "B h w C"]:
         """Convolves with parameters that need not be its own, in `dtype`."""
         rows, columns = self.padding
@@ -81,7 +84,7 @@ class Conv(nn.Module):
             padding=((rows, rows), (columns, columns)),
             dilation=(self.dilation, self.dilation),
         )
-        return add_bias(x, bias) if self.use_bias else x
+        return x if bias is None else add_bias(x, bias)
 
     def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B h w O"]:
         """Returns the features, in `dtype`."""
@@ -89,9 +92,10 @@ class Conv(nn.Module):
 
 
 def side_by_side(layers: Sequence[Conv], x: Float[Array, "B H W I"]) -> list[Array]:
-    """What convolutions that differ in their output channels alone make of one input, as one."""
+    """What layers that differ in their output channels alone make of one input, as one."""
     kernels, biases = zip(*(layer.parameters(x.shape[-1]) for layer in layers), strict=True)
-    y = layers[0].convolve(x, jnp.concatenate(kernels, axis=-1), jnp.concatenate(biases))
+    bias = jnp.concatenate(biases) if layers[0].use_bias else None
+    y = layers[0].convolve(x, jnp.concatenate(kernels, axis=-1), bias)
     return jnp.split(y, np.cumsum([layer.channels for layer in layers[:-1]]), axis=-1)
 
 
@@ -153,7 +157,7 @@ class VGG16(nn.Module):
                 )(x, train)
             # Only pool3 rounds up (75 -> 38); the others drop an odd last row and column.
             pooled = max_pool_3x3(x) if stage == 5 else max_pool_2x2(x, ceil=stage == 3)
-            # ReLU of a maximum is the maximum of ReLUs, at a quarter of the places.
+            # ReLU of the maximum is the maximum of ReLUs: after a pool there is less to do.
             return relu(x), relu(pooled)
 
         if self.remat:
@@ -211,7 +215,8 @@ class L2Norm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         """Returns features of the lengths."""
-        scale = self.param("scale", nn.initializers.constant(self.initial_scale), (x.shape[-1],))
+        initial = nn.initializers.constant(self.initial_scale)
+        scale = self.param("scale", initial, (x.shape[-1],), jnp.float32)
         wide = x.astype(np.promote_types(x.dtype, np.float32))
         # The epsilon stands inside the root: outside, an all-zero pixel's gradient is NaN.
         length = jnp.sqrt(jnp.sum(jnp.square(wide), axis=-1, keepdims=True) + 1e-10)

@@ -61,6 +61,29 @@ def test_convolution_and_gradients_equal_xlas(case, lowered):
         np.testing.assert_allclose(ours_, theirs_, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("case", ["3x3", "stride 2, odd", "few channels", "channels not by eights"])
+def test_a_gpus_bfloat16_convolution_and_gradients_equal_float32s(case):
+    *_, stride, padding, dilation = CASES[case]
+    x, kernel = arrays(CASES[case])
+    x = x.astype(jnp.bfloat16)
+
+    def pulled_back(x, kernel):
+        def convolve(x, kernel):
+            return conv.conv(x, kernel, stride=stride, padding=padding, dilation=dilation)
+
+        output, pull_back = jax.vjp(convolve, x, kernel)
+        return output, *pull_back(output)
+
+    found = for_a_gpu(pulled_back)(x, kernel)
+    assert [array.dtype for array in found] == [jnp.bfloat16, jnp.bfloat16, jnp.float32]
+    expected = jax.jit(pulled_back)(x.astype(jnp.float32), kernel)
+    for ours, exact in zip(found, expected, strict=True):
+        exact = np.asarray(exact, np.float64)
+        np.testing.assert_allclose(
+            np.asarray(ours, np.float64), exact, rtol=0.02, atol=0.02 * exact.std()
+        )
+
+
 def test_bfloat16_weight_gradient_is_summed_in_float32():
     x, kernel = arrays(CASES["3x3"])
     x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
@@ -76,11 +99,11 @@ def test_bfloat16_weight_gradient_is_summed_in_float32():
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_bias_is_added_and_its_gradient_summed_in_float32(dtype):
-    x, bias = jnp.zeros((2, 40, 40, 3), dtype), jnp.array([1.0, 2.0, 1 / 3])
+    x, bias = jnp.zeros((3, 37, 41, 3), dtype), jnp.array([1.0, 2.0, 1 / 3])
     y, pull_back = jax.vjp(conv.add_bias, x, bias)
     assert y.dtype == dtype
     np.testing.assert_array_equal(y[1, 7, 9], bias.astype(dtype))
-    # In bfloat16 a sum of ones stops at 256.
+    # In bfloat16 a sum of ones stops at 256, and 4551 is rounded.
     x_gradient, gradient = pull_back(jnp.ones_like(y))
     assert x_gradient.dtype == dtype
-    np.testing.assert_array_equal(gradient, np.full(3, 3200, np.float32))
+    np.testing.assert_array_equal(gradient, np.full(3, 4551, np.float32))

@@ -77,6 +77,13 @@ def test_an_iou_equal_to_the_threshold_does_not_suppress(threshold, right):
     np.testing.assert_array_equal(jitted_nms(wider, jnp.ones(2, bool), threshold), [True, False])
 
 
+def test_nms_in_double_precision():
+    with jax.enable_x64(True):
+        boxes = jnp.array([[0.0, 0.0, 2.0, 1.0], [0.0, 0.0, 2.0, 1.5], [5.0, 0.0, 7.0, 1.0]])
+        assert boxes.dtype == jnp.float64
+        np.testing.assert_array_equal(nms(boxes, jnp.ones(3, bool), 0.5), [True, False, True])
+
+
 def test_equal_boxes_leave_the_first():
     boxes = jnp.broadcast_to(jnp.array([-2.0, -2.0, -1.0, -1.0]), (5, 4))
     valid = jnp.array([False, True, True, False, True])

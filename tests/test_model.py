@@ -185,3 +185,10 @@ def test_priors_of_another_network_are_refused():
 def test_priors_can_be_chosen():
     assert ssd300().priors == VOC300
     assert ssd300(81, priors=COCO300).priors == COCO300
+
+
+def test_parameters_are_float32_whatever_jaxs_default_is():
+    with jax.enable_x64(True):
+        images = jax.ShapeDtypeStruct((1, 300, 300, 3), jnp.float32)
+        variables = jax.eval_shape(ssd300(batch_norm=True).init, jax.random.key(0), images)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype(np.float32)}

@@ -12,7 +12,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
-from ssd_jax.model import SSD
+from ssd_jax.model import SSD, Heads
 from ssd_jax.priors import PriorSpec, prior_boxes
 from ssd_jax.recipe import build_model
 from ssd_jax.training.fault_file import Fault
@@ -76,7 +76,8 @@ class Diagnosis:
 def diagnose(fault: Fault) -> Diagnosis:
     """Does the step of a fault again, as training did, and looks where it goes wrong."""
     config, batch, variables = fault.config, fault.batch, fault.variables
-    model = build_model(config, fault.class_names)
+    # Without rematerialisation, inside of which nothing can be looked at.
+    model = build_model(config, fault.class_names).clone(remat=False)
     keys = row_keys(config.seed, fault.step - 1, len(batch["image"]))
     on_device = {name: jnp.asarray(batch[name]) for name in BATCH_FIELDS}
     samples = jax.jit(build_samples(config, model.priors))(keys, on_device)
@@ -123,10 +124,15 @@ def _forward(
 
         def look(method: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
             output = method(*args, **kwargs)
-            if context.method_name == "__call__" and context.module.path:
-                name = "/".join(context.module.path)
-                rows = [jnp.isfinite(x.reshape(x.shape[0], -1)) for x in jax.tree.leaves(output)]
-                finite[name] = jnp.concatenate(rows, axis=1).all(axis=1)
+            name = "/".join(context.module.path)
+            layers = {name: output} if context.method_name == "__call__" else {}
+            if isinstance(context.module, Heads) and context.method_name == "predict":
+                # One convolution for both.
+                loc, conf = output
+                layers = {f"{name}/loc_{args[0]}": loc, f"{name}/conf_{args[0]}": conf}
+            for layer, x in layers.items():
+                if isinstance(x, jax.Array):
+                    finite[layer] = jnp.isfinite(x).all(axis=tuple(range(1, x.ndim)))
             return output
 
         with nn.intercept_methods(look):

@@ -123,7 +123,7 @@ def set_up(
     state = init_state(model, optimizer, config.seed, adapt, average=config.ema.decay > 0)
     placement = state_shardings(mesh, state)
     state = place(state, placement)
-    step = build_train_step(config, model, optimizer)
+    step = build_train_step(config, model, optimizer, mesh)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     console.print(
         f"SSD{config.model.size}: {parameters:,} parameters, {model.priors.num_priors} priors, "

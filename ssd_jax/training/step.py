@@ -37,8 +37,12 @@ def to_device(batch: Mapping[str, object], sharding: jax.sharding.Sharding) -> B
     return place_rows({name: batch[name] for name in BATCH_FIELDS}, sharding)
 
 
-def build_gradients(config: ConfigDict, model: SSD) -> Callable[..., tuple[Any, Any, Metrics]]:
+def build_gradients(
+    config: ConfigDict, model: SSD, mesh: jax.sharding.Mesh | None = None
+) -> Callable[..., tuple[Any, Any, Metrics]]:
     """The pure function (params, batch_stats, samples) -> (gradients, batch_stats, metrics).
+
+    `mesh` is that of parameters which are split over devices.
 
     With `train.accumulate` A above 1 the samples go through the network in A parts of equal size,
     one after the other. The loss is still that of the whole batch: what each part adds to it is
@@ -48,6 +52,10 @@ def build_gradients(config: ConfigDict, model: SSD) -> Callable[..., tuple[Any, 
     terms = build_terms(config)
 
     def loss_fn(params, batch_stats, samples: Samples, normalizer: Int[Array, ""]):
+        if mesh is not None:
+            # Parameters that are split over devices come together here: left to the compiler, the
+            # features, which are much larger, are split by channels to go with them.
+            params = jax.lax.with_sharding_constraint(params, shardings(mesh)[0])
         params = jax.tree.map(
             lambda leaf, frozen: jax.lax.stop_gradient(leaf) if frozen else leaf,
             params,
@@ -94,9 +102,14 @@ def build_gradients(config: ConfigDict, model: SSD) -> Callable[..., tuple[Any, 
 
 
 def build_train_step(
-    config: ConfigDict, model: SSD, optimizer: optax.GradientTransformation
+    config: ConfigDict,
+    model: SSD,
+    optimizer: optax.GradientTransformation,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> TrainStep:
     """The pure function (state, batch) -> (state, metrics).
+
+    `mesh` is that of a state which is split over devices.
 
     The batch: image uint8 [B, S, S, 3], size int32 [B, 2], boxes float32 [B, N, 4], labels int32
     [B, N], as the loader makes them. The metrics are scalars of this step.
@@ -116,7 +129,7 @@ def build_train_step(
             f"config.train.batch_size of {batch_size}"
         )
     samples_of = build_samples(config, model.priors)
-    gradients_of = build_gradients(config, model)
+    gradients_of = build_gradients(config, model, mesh)
     rate = learning_rate(config)
     allowed = allowed_skips(config)
 

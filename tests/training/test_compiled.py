@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.hlo import Collective, Kernel, collectives, kernels
 from ssd_jax.recipe import build_model
-from ssd_jax.sharding import make_mesh
+from ssd_jax.sharding import make_mesh, state_shardings
 from ssd_jax.training.optimizer import build_optimizer
 from ssd_jax.training.state import init_state
 from ssd_jax.training.step import build_train_step, compile_train_step
@@ -46,6 +46,24 @@ def test_devices_exchange_the_gradients_once_and_nothing_else_large():
     assert large[0].arrays <= len(parameters) + 4
     assert {one.kind for one in found} == {"all-reduce"}
     assert len(found) <= 6
+
+
+def test_a_split_state_is_gathered_and_features_stay_where_they_are():
+    config = small_config("")
+    config.model.batch_norm = False
+    config.optimizer.kind = "sgd"
+    model, optimizer = build_model(config, CLASSES), build_optimizer(config)
+    state = jax.eval_shape(lambda: init_state(model, optimizer, config.seed))
+    mesh = make_mesh(jax.devices(), fsdp=4)
+    step = build_train_step(config, model, optimizer, mesh)
+    compiled = compile_train_step(step, mesh, state_shardings(mesh, state))
+    found = collectives(compiled.lower(state, shapes_of_a_batch(8)).compile().as_text())
+    parameters = 4 * sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    assert {one.kind for one in found} == {"all-gather", "all-reduce"}
+    gathered = sum(one.bytes for one in found if one.kind == "all-gather")
+    summed = sum(one.bytes for one in found if one.kind == "all-reduce")
+    assert 0.9 * parameters < gathered < 1.1 * parameters
+    assert 0.9 * parameters < summed < 1.1 * parameters
 
 
 def test_kernels_are_read_from_the_text():

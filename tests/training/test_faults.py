@@ -90,10 +90,20 @@ def test_a_step_without_fault_is_found_so(healthy):
     assert np.isfinite(list(found.losses.values())).all()
 
 
-def test_the_layer_and_the_parameter_are_named(healthy):
-    healthy.variables["params"]["extras"]["conv6_2"]["conv"]["kernel"][0, 0, 0, 0] = np.inf
-    found = diagnose(healthy)
+@pytest.mark.parametrize(
+    ("layer", "remat"),
+    [("backbone/conv4_2/conv", True), ("extras/conv6_2/conv", False), ("heads/conf_2", False)],
+)
+def test_the_layer_and_the_parameter_are_named(healthy, layer, remat):
+    variables = jax.tree.map(np.copy, healthy.variables)
+    parameters = variables["params"]
+    for name in layer.split("/"):
+        parameters = parameters[name]
+    parameters["kernel"][0, 0, 0, 0] = np.inf
+    config = healthy.config.copy_and_resolve_references()
+    config.train.remat = remat
+    found = diagnose(dataclasses.replace(healthy, variables=variables, config=config))
     assert found.repeats
-    assert found.inputs == ["params/extras/conv6_2/conv/kernel was not finite before the step"]
-    assert found.layer == "the output of extras/conv6_2/conv is not finite for all images"
+    assert found.inputs == [f"params/{layer}/kernel was not finite before the step"]
+    assert found.layer == f"the output of {layer} is not finite for all images"
     assert "backbone/conv1_1/conv/kernel" in found.gradients

@@ -326,7 +326,7 @@ def twenty_losses(devices: int, fsdp: int) -> list[float]:
     state = jax.tree.map(lambda x: x.astype(jnp.float64) if x.dtype == np.float32 else x, state)
     placement = state_shardings(mesh, state)
     state = place(state, placement)
-    step = compile_train_step(build_train_step(config, model, optimizer), mesh, placement)
+    step = compile_train_step(build_train_step(config, model, optimizer, mesh), mesh, placement)
     losses = []
     for index in range(20):
         state, metrics = step(state, place_rows(random_batch(index), shardings(mesh)[1]))
