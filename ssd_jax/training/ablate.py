@@ -1,13 +1,16 @@
-"""Which of a recipe's choices help: each switched on by itself, over seeds.
+r"""Which of a recipe's choices help: each switched on by itself, over seeds.
 
     python -m ssd_jax.training.ablate --config configs/voc300.py --choices configs/voc300_plus.py
     python -m ssd_jax.training.ablate --config configs/shapes.py --choices mine.py --seeds 5
+    python -m ssd_jax.training.ablate --config configs/voc300.py --choices configs/voc300_plus.py \
+        --only "cosine,average"
 
 The file of choices has a dictionary `CHOICES`, name -> fields of the config -> values, as
 configs/voc300_plus.py. The recipe as it is and with each choice is trained from every seed, in
-OUT/CHOICE/SEED; the table with 95% intervals goes to the terminal and to OUT/table.md, all figures
-to OUT/results.json. Started again it goes on where it stopped, and more seeds or choices join those
-that are there.
+OUT/CHOICE/SEED; the table with 95% intervals goes to the terminal and to OUT/table.md. Started
+again it goes on where it stopped, and more seeds or choices join those that are there. --only
+trains some of the choices ("the recipe" is one too), so that several machines can share an ablation
+in one OUT; the table then has what is done.
 """
 
 from collections.abc import Sequence
@@ -24,6 +27,7 @@ CONFIG = cli.define_config()
 CACHE = compilation.define_cache()
 CHOICES = flags.DEFINE_string("choices", None, "A Python file with a dictionary CHOICES.")
 SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each choice, from seeds 0, 1 and so on.", 1)
+ONLY = flags.DEFINE_list("only", [], "Some of the choices, or 'the recipe' [all].")
 OUT = flags.DEFINE_string("out", "runs/ablate", "Folder of the runs and the results.")
 
 
@@ -37,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
     config = cli.required_config(CONFIG)
     compilation.enable_cache(CACHE.value)
     choices = load_choices(Path(CHOICES.value))
-    ablate(config, choices, SEEDS.value, Path(OUT.value), Console(soft_wrap=True))
+    ablate(config, choices, SEEDS.value, Path(OUT.value), Console(soft_wrap=True), ONLY.value)
 
 
 if __name__ == "__main__":

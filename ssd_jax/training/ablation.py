@@ -18,10 +18,11 @@ from scipy import stats
 
 from ssd_jax import cli
 from ssd_jax import config as config_lib
+from ssd_jax.evaluation import report
 from ssd_jax.training.loop import train
 
 RECIPE = "the recipe"
-RESULTS, TABLE = "results.json", "table.md"
+RESULT, TABLE = "ablation.json", "table.md"
 LEVEL = 0.95
 
 Choices = Mapping[str, Mapping[str, Any]]
@@ -45,9 +46,16 @@ class Run:
 
 
 def ablate(
-    config: ConfigDict, choices: Choices, seeds: int, out: Path, console: Console
+    config: ConfigDict,
+    choices: Choices,
+    seeds: int,
+    out: Path,
+    console: Console,
+    only: Sequence[str] = (),
 ) -> list[Run]:
-    """Trains what is not trained yet; prints and writes the table after every run.
+    """Trains what is not trained yet; prints and writes the table.
+
+    Several processes, on several machines too, can train parts of one ablation in one folder.
 
     Args:
       config: the recipe.
@@ -55,27 +63,36 @@ def ablate(
       seeds: runs of the recipe and of each choice.
       out: folder of the runs and the results; of an earlier ablation of the same recipe or none.
       console: where progress goes.
+      only: the choices to train now, `RECIPE` may be among them; all if empty.
 
     Returns:
-      All runs of these choices and seeds.
+      The runs of the recipe, these choices and seeds that are done.
 
     Raises:
-      ValueError: `out` has runs of another recipe, or a choice sets what is no field.
+      ValueError: `out` has runs of another recipe, a choice sets what is no field, or `only` names
+        none.
     """
     variants = {RECIPE: config, **{name: _with(config, name, choices[name]) for name in choices}}
-    runs = _read(out, variants)
-    todo = [(seed, name) for seed in range(seeds) for name in variants]
+    unknown = sorted(set(only) - variants.keys())
+    if unknown:
+        raise ValueError(f"there is no choice {unknown[0]!r}, but {', '.join(map(repr, variants))}")
+    names = [name for name in variants if not only or name in only]
+    todo = [(seed, name) for seed in range(seeds) for name in names]
     for number, (seed, name) in enumerate(todo, start=1):
-        if (name, seed) in runs:
-            continue
-        console.print(f"run {number} of {len(todo)}: {name}, seed {seed}", style="bold")
-        runs[name, seed] = _train(variants[name], name, seed, out, console)
-        _write(out, variants, runs)
-    wanted = [runs[name, seed] for name in variants for seed in range(seeds)]
-    console.print(Markdown(table(wanted)))
-    (out / TABLE).write_text(table(wanted))
-    console.print(f"{TABLE}, {RESULTS} and the runs are in {out}")
-    return wanted
+        folder = _folder(out, name, seed)
+        if _read(folder, variants[name]) is None:
+            console.print(f"run {number} of {len(todo)}: {name}, seed {seed}", style="bold")
+            _write(folder, variants[name], _train(variants[name], name, seed, folder, console))
+    read = (
+        _read(_folder(out, name, seed), variants[name])
+        for name in variants
+        for seed in range(seeds)
+    )
+    done = [run for run in read if run is not None]
+    console.print(Markdown(table(done)))
+    report.write_files(out, {TABLE: table(done)})
+    console.print(f"{TABLE} and the runs are in {out}, each with its {RESULT}")
+    return done
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -96,12 +113,14 @@ def table(runs: Sequence[Run]) -> str:
     of_choice: dict[str, dict[int, float | None]] = {}
     for run in runs:
         of_choice.setdefault(run.choice, {})[run.seed] = run.mean_ap
-    recipe = of_choice[RECIPE]
+    recipe = of_choice.get(RECIPE, {})
     for name, by_seed in of_choice.items():
         reached = {seed: ap for seed, ap in by_seed.items() if ap is not None}
         diverged = len(by_seed) - len(reached)
         count = f"{len(by_seed)}" + (f", {diverged} diverged" if diverged else "")
-        pairs = [ap - base for seed, ap in reached.items() if (base := recipe[seed]) is not None]
+        pairs = [
+            ap - base for seed, ap in reached.items() if (base := recipe.get(seed)) is not None
+        ]
         mean = _text(*interval(list(reached.values()))) if reached else "-"
         difference, verdict = "-", "-"
         if name != RECIPE and pairs:
@@ -145,10 +164,13 @@ def _with(config: ConfigDict, choice: str, fields: Mapping[str, Any]) -> ConfigD
     return changed
 
 
-def _train(config: ConfigDict, choice: str, seed: int, out: Path, console: Console) -> Run:
+def _folder(out: Path, choice: str, seed: int) -> Path:
+    return out / re.sub(r"\W+", "_", choice) / str(seed)
+
+
+def _train(config: ConfigDict, choice: str, seed: int, folder: Path, console: Console) -> Run:
     config = config.copy_and_resolve_references()
     config.seed = seed
-    folder = out / re.sub(r"\W+", "_", choice) / str(seed)
     start = time.monotonic()
     try:
         evaluation = train(config, folder, console=console)
@@ -161,33 +183,23 @@ def _train(config: ConfigDict, choice: str, seed: int, out: Path, console: Conso
     return Run(choice, seed, evaluation.mean, round(time.monotonic() - start, 1))
 
 
-def _read(out: Path, variants: Mapping[str, ConfigDict]) -> dict[tuple[str, int], Run]:
-    """The runs that are done; a ValueError if they are of other recipes."""
-    path = out / RESULTS
+def _read(folder: Path, config: ConfigDict) -> Run | None:
+    """The run that is done, None if there is none; a ValueError if it is of another recipe."""
+    path = folder / RESULT
     if not path.is_file():
-        return {}
+        return None
     written = json.loads(path.read_text())
-    for name, fields in written["recipes"].items():
-        if name not in variants:
-            continue
-        differing = config_lib.differences(config_lib.from_json(json.dumps(fields)), variants[name])
-        if differing:
-            field, (before, now) = next(iter(differing.items()))
-            raise ValueError(
-                f"{path} has runs of {name!r} with config.{field} {before!r}, now it is {now!r}: "
-                "give another --out, or remove it"
-            )
-    return {(run["choice"], run["seed"]): Run(**run) for run in written["runs"]}
+    before = config_lib.from_json(json.dumps(written["recipe"]))
+    differing = config_lib.differences(before, config)
+    if differing:
+        field, (was, now) = next(iter(differing.items()))
+        raise ValueError(
+            f"{path} is of a run with config.{field} {was!r}, now it is {now!r}: "
+            "give another --out, or remove it"
+        )
+    return Run(**written["run"])
 
 
-def _write(
-    out: Path, variants: Mapping[str, ConfigDict], runs: Mapping[tuple[str, int], Run]
-) -> None:
-    path, old = out / RESULTS, {}
-    if path.is_file():
-        old = json.loads(path.read_text())["recipes"]
-    recipes = old | {name: json.loads(config_lib.to_json(each)) for name, each in variants.items()}
-    written = {"recipes": recipes, "runs": [dataclasses.asdict(run) for run in runs.values()]}
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(written, indent=2))
-    part.replace(path)
+def _write(folder: Path, config: ConfigDict, run: Run) -> None:
+    recipe = json.loads(config_lib.to_json(config))
+    report.write_json(folder / RESULT, {"run": dataclasses.asdict(run), "recipe": recipe})

@@ -85,9 +85,9 @@ def test_runs_are_trained_once_and_a_diverged_one_stops_nothing(tmp_path, traine
     again = ablate(config, {"high rate": choices["high rate"]}, 2, tmp_path, console)
     assert trained == [("1", "the_recipe", 1), ("1", "high_rate", 1)]
     assert [run.mean_ap for run in again] == [0.001, 0.011, 0.25, 0.26]
-    written = json.loads((tmp_path / "results.json").read_text())
-    assert len(written["runs"]) == 5
-    assert written["recipes"]["high rate"]["optimizer"]["rate"] == 0.25
+    written = json.loads((tmp_path / "high_rate" / "1" / "ablation.json").read_text())
+    assert written["run"]["mean_ap"] == 0.26
+    assert written["recipe"]["optimizer"]["rate"] == 0.25
     assert (
         "| high rate | 0.2550 ± 0.0635 | 2 | +0.2490 ± 0.0000 | yes |"
         in (tmp_path / "table.md").read_text()
@@ -96,6 +96,19 @@ def test_runs_are_trained_once_and_a_diverged_one_stops_nothing(tmp_path, traine
     config.train.steps = 3
     with pytest.raises(ValueError, match=r"steps 120000, now it is 3: give another --out"):
         ablate(config, choices, 1, tmp_path, console)
+
+
+def test_an_ablation_can_be_shared(tmp_path, trained):
+    config, console = config_lib.base(), Console(file=io.StringIO(), width=200)
+    choices = {"high rate": {"optimizer.rate": 0.25}, "low rate": {"optimizer.rate": 0.1}}
+    ablate(config, choices, 1, tmp_path, console, only=["low rate"])
+    assert trained == [("0", "low_rate", 0)]
+    assert "| low rate | 0.1000 | 1 | - | - |" in (tmp_path / "table.md").read_text()
+    done = ablate(config, choices, 1, tmp_path, console, only=[RECIPE])
+    assert trained[1:] == [("0", "the_recipe", 0)]
+    assert [run.choice for run in done] == [RECIPE, "low rate"]
+    with pytest.raises(ValueError, match=r"no choice 'lower', but 'the recipe', 'high rate'"):
+        ablate(config, choices, 1, tmp_path, console, only=["lower"])
 
 
 def test_a_choice_of_no_field_is_refused(tmp_path):
