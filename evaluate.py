@@ -2,11 +2,15 @@
 
     python evaluate.py --ckpt runs/shapes
     python evaluate.py --ckpt runs/shapes --best --split train --metrics voc
+    python evaluate.py --ckpt hf://owner/name --out results
+    python evaluate.py --ckpt runs/shapes --config.detect.iou_threshold=0.6
     python evaluate.py --ckpt runs/shapes --model runs/shapes/model.onnx --runtime openvino
 
 The checkpoint says which data, classes and network; the data's folders can be given anew with
 --voc_root, --archives, --root, --data_dir, --annotations and --images where they lie elsewhere now.
-With --model, a file that export.py made of it is what detects.
+With --config.detect.FIELD=VALUE and --config.evaluate.FIELD=VALUE it detects and scores by other
+settings than in training; the results' folder is named after them. With --model, a file that
+export.py made of it is what detects.
 """
 
 import json
@@ -16,7 +20,8 @@ from pathlib import Path
 from absl import flags
 from rich.console import Console
 
-from ssd_jax import cli, compilation, export, processes
+from ssd_jax import cli, compilation, export, hub, processes
+from ssd_jax.config import differences
 from ssd_jax.data import load_dataset
 from ssd_jax.detector import load_checkpoint
 from ssd_jax.evaluation import report
@@ -34,7 +39,9 @@ from ssd_jax.sharding import make_mesh, place, shardings
 
 connect_processes = cli.define_processes()
 CACHE = compilation.define_cache()
-CKPT = flags.DEFINE_string("ckpt", None, "The run's folder, as given to train.py.")
+CKPT = flags.DEFINE_string(
+    "ckpt", None, "The run's folder, as given to train.py, or hf://OWNER/NAME."
+)
 STEP = flags.DEFINE_integer("step", None, "The checkpoint to evaluate [the newest].")
 BEST = flags.DEFINE_bool("best", False, "Evaluate the checkpoint of the highest mAP.")
 NAMES = flags.DEFINE_list("metrics", list(METRICS), f"Some of {','.join(METRICS)}.")
@@ -46,24 +53,31 @@ FOLDERS = {
     for name in ("data_dir", "voc_root", "archives", "root", "annotations", "images")
 }
 
+CHANGEABLE = ("detect", "evaluate")  # groups of the config's fields
+
 
 def main(arguments: Sequence[str]) -> None:
     """Evaluates by the flags."""
-    if arguments:
-        raise ValueError(f"unexpected {' '.join(arguments)}: options start with --")
-    if CKPT.value is None:
+    source = CKPT.value
+    if source is None:
         raise ValueError("--ckpt is missing: give a run's folder, such as --ckpt runs/shapes")
     check_metrics(NAMES.value)
     connect_processes()
     compilation.enable_cache(CACHE.value)
     engine = export.load(MODEL.value, RUNTIME.value) if MODEL.value else None
-    workdir = Path(CKPT.value)
+    if hub.is_address(source) and OUT.value is None:
+        raise ValueError(f"--out is missing: results cannot be written to {source}")
+    workdir = processes.first_before_others(lambda: hub.folder_of(source))
     variables, meta, step = load_checkpoint(workdir, step=STEP.value, best=BEST.value)
+    config = cli.changed(meta.config, arguments, CHANGEABLE)
+    changes = {name: new for name, (_, new) in differences(meta.config, config).items()}
+    if engine is not None and any(name.startswith("detect.") for name in changes):
+        raise ValueError(f"{MODEL.value} detects by its own settings: leave out --config.detect.*")
     for name, flag in FOLDERS.items():
         if flag.value is not None:
-            meta.config.data[name] = flag.value
-    split = SPLIT.value or meta.config.data.eval
-    dataset = processes.first_before_others(lambda: load_dataset(meta.config.data, split))
+            config.data[name] = flag.value
+    split = SPLIT.value or config.data.eval
+    dataset = processes.first_before_others(lambda: load_dataset(config.data, split))
     if dataset.class_names != meta.class_names:
         raise ValueError(
             f"the checkpoint has {len(meta.class_names)} classes ({', '.join(meta.class_names)}), "
@@ -78,15 +92,15 @@ def main(arguments: Sequence[str]) -> None:
     console = Console(soft_wrap=True, quiet=not processes.is_first())
     mesh = make_mesh()
     replicated, _ = shardings(mesh)
-    model = build_model(meta.config, meta.class_names)
+    model = build_model(config, meta.class_names)
     if engine is None:
-        predict = compile_predict(build_predict(meta.config, model), mesh)
+        predict = compile_predict(build_predict(config, model), mesh)
     else:
         predict = predict_by(engine)
     with cli.progress_bar(console) as bar:
         task = bar.add_task(f"evaluating step {step}", total=len(dataset))
         evaluation = evaluate(
-            meta.config,
+            config,
             predict,
             place(variables, replicated),
             dataset,
@@ -98,34 +112,30 @@ def main(arguments: Sequence[str]) -> None:
         return  # the rest is figures and files, once
     speeds = [
         measure_speed(
-            build_stages(meta.config, model),
+            build_stages(config, model),
             variables,
             dataset,
-            canvas_size=meta.config.data.canvas,
+            canvas_size=config.data.canvas,
             batch_size=size,
         )
-        for size in dict.fromkeys([1, global_batch_size(meta.config, mesh)])
+        for size in dict.fromkeys([1, global_batch_size(config, mesh)])
         if engine is None  # a file does not show its stages
     ]
-    inclusive_pixels = meta.config.evaluate.inclusive_pixels
-    page = render_page(
-        evaluation,
-        step=step,
-        inclusive_pixels=inclusive_pixels,
-        speeds=speeds,
-        device=mesh.devices.flat[0].device_kind,
-    )
-    figures = report.metrics(evaluation, step, inclusive_pixels)
+    metrics = report.metrics(evaluation, step, config.evaluate.inclusive_pixels, changes)
+    device = mesh.devices.flat[0].device_kind
+    page = render_page(evaluation, metrics, speeds=speeds, device=device)
     name = dataset.split
     if engine is not None:
         name += f"-{Path(MODEL.value).name}-{RUNTIME.value or 'default'}"
+    for field, value in changes.items():
+        name += f"-{field.rpartition('.')[2]}={value}"
     out = Path(OUT.value) if OUT.value else workdir / "evaluation" / name
     report.write_files(
         out,
         {
             **report.result_files(evaluation),
             "report.html": page,
-            "metrics.json": json.dumps(figures, indent=2) + "\n",
+            "metrics.json": json.dumps(metrics, indent=2) + "\n",
         },
     )
     results, scores = evaluation.results, evaluation.scores
@@ -139,4 +149,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, fields_apart=True)

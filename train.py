@@ -30,8 +30,8 @@ def main(arguments: Sequence[str]) -> None:
     if arguments:
         raise ValueError(f"unexpected {' '.join(arguments)}: options start with --")
     limit_arenas()
-    config = cli.required_config(CONFIG)
     connect_processes()
+    config = cli.required_config(CONFIG)
     compilation.enable_cache(CACHE.value)
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = Path(WORKDIR.value or f"runs/{name}")

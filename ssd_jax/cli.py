@@ -1,5 +1,6 @@
 """What the command lines share: parsing flags, and faults told in one line."""
 
+import functools
 import logging
 import sys
 import traceback
@@ -21,7 +22,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from ssd_jax import export, processes
+from ssd_jax import compilation, export, processes
+from ssd_jax import config as config_lib
+from ssd_jax.schedules import with_schedule
 
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show the whole traceback of an error.")
 
@@ -38,10 +41,48 @@ def define_config() -> Any:
 
 
 def required_config(flag: Any) -> ConfigDict:
-    """The config that was given; a ValueError says how to give one."""
+    """The config that was given, with what its `schedule` sets, which is printed.
+
+    Raises:
+      ValueError: none was given, or its schedule is not for it.
+    """
     if flag.value is None:
         raise ValueError("--config is missing: give a recipe, such as --config configs/shapes.py")
-    return flag.value
+    given = config_flags.get_override_values(flags.FLAGS[flag.name])
+    config = with_schedule(flag.value, given)
+    for name, (_, value) in config_lib.differences(flag.value, config).items():
+        if name != "schedule" and processes.is_first():
+            print(f"schedule={flag.value.schedule} sets config.{name} to {value!r}")
+    return config
+
+
+def changed(config: ConfigDict, arguments: Sequence[str], groups: Sequence[str]) -> ConfigDict:
+    """A config that is there, with the fields that `--config.FIELD=VALUE` sets.
+
+    Args:
+      config: a whole config; it is not changed.
+      arguments: what `run(..., fields_apart=True)` left of the command line.
+      groups: whose fields may be set, such as 'detect'.
+
+    Raises:
+      ValueError: another field is set, one that there is not, or by no value of its type.
+    """
+    config = config.copy_and_resolve_references().lock()
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        group = name.removeprefix("--config.").split(".")[0]
+        if not (name.startswith("--config.") and value):
+            raise ValueError(f"unexpected {argument}: options are --NAME=VALUE")
+        if group not in groups:
+            allowed = " and ".join(f"--config.{each}.*" for each in groups)
+            raise ValueError(f"{name} is as it was in training; what can be set is {allowed}")
+    values, argv = flags.FlagValues(), ["", *arguments]
+    try:
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+        values(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as fault:
+        raise ValueError(one_line(fault)) from fault
+    return config
 
 
 def define_processes() -> Callable[[], object]:
@@ -66,8 +107,10 @@ def define_model() -> tuple[Any, Any]:
     return model, runtime
 
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
+def run(main: Callable[[Sequence[str]], None], *, fields_apart: bool = False) -> None:
     """Parses the flags, runs `main` with what is left of the command line, and exits.
+
+    With `fields_apart`, what is left may hold `--config.FIELD=VALUE`, for `changed`.
 
     A fault of `USER_FAULTS` is printed as one line with exit code 1; `--traceback` shows where it
     arose. Ctrl-C exits with code 130.
@@ -87,7 +130,11 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
                 raise
             sys.exit(f"error: {one_line(fault)}")
 
-    app.run(guarded, flags_parser=_parse)
+    # `--help` lists the flags of the script's own module and those that are made its own.
+    for module in (__name__, compilation.__name__):
+        for flag in flags.FLAGS.flags_by_module_dict().get(module, ()):
+            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    app.run(guarded, flags_parser=functools.partial(_parse, fields_apart))
 
 
 def _leave_the_others(fault: Exception) -> NoReturn:
@@ -108,9 +155,10 @@ def one_line(fault: BaseException) -> str:
     return " ".join(str(fault).split()) or type(fault).__name__
 
 
-def _parse(arguments: Sequence[str]) -> list[str]:
+def _parse(fields_apart: bool, arguments: Sequence[str]) -> list[str]:
+    apart = [each for each in arguments if fields_apart and each.startswith("--config.")]
     try:
-        return flags.FLAGS(arguments)
+        return [*flags.FLAGS([each for each in arguments if each not in apart]), *apart]
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as fault:
         if "--traceback" in arguments:
             raise

@@ -35,7 +35,7 @@ SOONER = """\
 
     python train.py --config configs/voc300.py --config.schedule=fast
 
-It is for `voc300` and `voc512`; a field that is set besides stays as it is set.
+It is for `voc300` and `voc512`; a field that the command line gives besides stays as it is given.
 """
 
 FEW_IMAGES = """\
@@ -129,6 +129,9 @@ def page() -> str:
 def table(configs: Mapping[str, ConfigDict]) -> str:
     """A table of the fields in which configs differ: a row a field, a column a config."""
     flat = {name: dict(config_lib.flatten(config)) for name, config in configs.items()}
+    for values in flat.values():
+        if values["optimizer.schedule"] != "step":
+            values["optimizer.boundaries"] = "-"  # not looked at
     fields = [
         field
         for field in next(iter(flat.values()))

@@ -9,6 +9,7 @@ and of the random crops among them, so some mAP (how much is not measured yet); 
 the way; and 12.4 GB of the accelerator's memory for the images.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -27,16 +28,15 @@ FAST: dict[str, Any] = {
 }
 
 
-def with_schedule(config: ConfigDict) -> ConfigDict:
-    """The config with the fields that its `schedule` sets.
-
-    A field that is not at the original recipe's value was set on purpose, and stays.
+def with_schedule(config: ConfigDict, given: Collection[str] = ()) -> ConfigDict:
+    """The config with the fields that its `schedule` sets; that says 'full' then.
 
     Args:
       config: a whole config; it is not changed.
+      given: fields, such as 'train.batch_size', that were set besides the schedule, and stay.
 
     Raises:
-      ValueError: the schedule is unknown, or made for other data.
+      ValueError: the schedule is unknown, or made for other data or another recipe.
     """
     config = config.copy_and_resolve_references()
     if config.schedule == "full":
@@ -49,7 +49,13 @@ def with_schedule(config: ConfigDict) -> ConfigDict:
             f"{config.data.kind!r}: set config.train.steps and its neighbours instead"
         )
     original, met = (dict(config_lib.flatten(each)) for each in (config_lib.base(), config))
-    config.update_from_flattened_dict(
-        {name: value for name, value in FAST.items() if met[name] == original[name]}
-    )
+    fields = [name for name in FAST if name not in given]
+    other = [name for name in fields if met[name] != original[name]]
+    if other:
+        raise ValueError(
+            f"config.schedule='fast' is made for configs/voc300.py and configs/voc512.py; this "
+            f"recipe sets config.{other[0]} to {met[other[0]]!r}"
+        )
+    config.update_from_flattened_dict({name: FAST[name] for name in fields})
+    config.schedule = "full"
     return config

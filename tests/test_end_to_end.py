@@ -80,9 +80,10 @@ def test_evaluate_prints_the_same_map_and_writes_it(trained):
     assert f"mAP {evaluation.mean:.4f}" in done.stdout
     for name in evaluation.dataset.class_names:
         assert name in done.stdout
-    (metrics_file,) = workdir.glob("evaluation/*/metrics.json")
+    metrics_file = workdir / "evaluation" / evaluation.dataset.split / "metrics.json"
     metrics = json.loads(metrics_file.read_text())
     assert metrics["mAP"] == evaluation.mean
+    assert metrics["changes"] == {}
     assert metrics["step"] == 200
     detections = json.loads((metrics_file.parent / "detections.json").read_text())
     assert len(detections) == sum(len(found.scores) for found in evaluation.results.detections)
@@ -91,6 +92,30 @@ def test_evaluate_prints_the_same_map_and_writes_it(trained):
     np.testing.assert_allclose([x, y, x + width, y + height], first.boxes[0], atol=0.011)
     assert detections[0]["category_id"] == first.labels[0]
     assert detections[0]["image_id"] == evaluation.results.image_ids[0]
+
+
+def test_evaluate_detects_by_other_settings(trained):
+    workdir, evaluation, _ = trained
+    run("evaluate.py", "--ckpt", str(workdir), "--config.detect.score_threshold=0.5")
+    split = evaluation.dataset.split
+    folder = workdir / "evaluation" / f"{split}-score_threshold=0.5"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["changes"] == {"detect.score_threshold": 0.5}
+    assert "detect.score_threshold" in (folder / "report.html").read_text()
+    # NMS takes the highest scores first, so a higher threshold leaves out the others alone.
+    wanted = sum(int(np.sum(each.scores > 0.5)) for each in evaluation.results.detections)
+    detections = json.loads((folder / "detections.json").read_text())
+    assert 0 < len(detections) == wanted < sum(len(e.scores) for e in evaluation.results.detections)
+    for fields, message in (
+        ("--config.train.steps=3", "--config.train.steps is as it was in training"),
+        ("--config.detect.iou=3", "iou"),
+        ("--config.detect.iou_threshold=a", "iou_threshold"),
+        ("--bset", "bset"),
+    ):
+        done = run("evaluate.py", "--ckpt", str(workdir), fields, check=False)
+        (line,) = done.stderr.strip().splitlines()
+        assert done.returncode == 1
+        assert message in line
 
 
 def test_detect_draws_and_writes_boxes_in_pixels_of_the_original(trained, tmp_path):

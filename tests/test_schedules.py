@@ -1,6 +1,6 @@
 import pytest
 
-from configs import coco300, voc300
+from configs import coco300, voc300, voc300_plus
 from ssd_jax import config as config_lib
 from ssd_jax.schedules import FAST, with_schedule
 
@@ -14,17 +14,24 @@ def test_fast_sets_its_fields_and_no_other():
     config = voc300.get_config()
     config.schedule = "fast"
     changed = config_lib.differences(config, with_schedule(config))
-    assert {name: new for name, (_, new) in changed.items()} == FAST
+    assert {name: new for name, (_, new) in changed.items()} == {**FAST, "schedule": "full"}
     assert config.train.steps == 120_000
 
 
-def test_what_was_set_on_purpose_stays_and_twice_is_once():
+def test_what_was_given_besides_stays():
     config = voc300.get_config()
     config.schedule = "fast"
     config.train.steps = 7
-    fast = with_schedule(config)
+    fast = with_schedule(config, ["train.steps", "model.dtype"])
     assert (fast.train.steps, fast.train.batch_size) == (7, 128)
-    assert with_schedule(fast).to_dict() == fast.to_dict()
+    assert fast.model.dtype == "float32"  # also where it is the original's value
+
+
+def test_a_schedule_for_another_recipe_is_refused():
+    config = voc300_plus.get_config()
+    config.schedule = "fast"
+    with pytest.raises(ValueError, match=r"made for configs/voc300\.py.*dtype to 'bfloat16'"):
+        with_schedule(config)
 
 
 def test_a_schedule_for_other_data_is_refused():

@@ -4,11 +4,11 @@ import dataclasses
 import importlib.resources
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from ssd_jax.evaluation import report
 from ssd_jax.evaluation.coco import SIZES
 from ssd_jax.evaluation.confusion import confusion_matrix
 from ssd_jax.evaluation.curves import Calibration, Curve, calibration, precision_recall
@@ -23,9 +23,8 @@ _CURVE_POINTS = 101
 
 def render_page(
     evaluation: Evaluation,
+    metrics: Mapping[str, Any],
     *,
-    step: int,
-    inclusive_pixels: bool,
     speeds: list[Speed],
     device: str,
 ) -> str:
@@ -33,12 +32,12 @@ def render_page(
 
     Args:
         evaluation: whose figures and pictures to show.
-        step: of the checkpoint.
-        inclusive_pixels: as the VOC metrics were computed.
+        metrics: the content of metrics.json.
         speeds: rows of the speed table.
         device: what was measured on.
     """
     results, scores = evaluation.results, evaluation.scores
+    inclusive_pixels = metrics["inclusive_pixels"]
     errors = classify_errors(results, scores.ranked, inclusive_pixels=inclusive_pixels)
     items, pictures = gallery_content(
         results, choose_items(results, scores.ranked, errors), evaluation.dataset
@@ -48,7 +47,7 @@ def render_page(
     )
     labels = range(1, results.num_classes)
     content = {
-        **report.metrics(evaluation, step, inclusive_pixels),
+        **metrics,
         "names": ["background", *results.class_names],
         "titles": {metric: METRICS[metric] for metric in scores.metrics},
         "curves": [

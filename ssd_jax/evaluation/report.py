@@ -91,14 +91,17 @@ def figures(results: SplitResults, scores: Scores) -> dict[str, Any]:
     }
 
 
-def metrics(evaluation: Evaluation, step: int, inclusive_pixels: bool) -> dict[str, Any]:
-    """The content of metrics.json."""
+def metrics(
+    evaluation: Evaluation, step: int, inclusive_pixels: bool, changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The content of metrics.json; `changes` are fields of the config other than in training."""
     return {
         **figures(evaluation.results, evaluation.scores),
         "step": step,
         "best_metric": evaluation.best_metric,
         "mAP": _known(evaluation.mean),
         "inclusive_pixels": inclusive_pixels,
+        "changes": dict(changes),
         "images_per_second": evaluation.images_per_second,
     }
 

@@ -11,6 +11,7 @@ from ssd_jax.data import Dataset
 from ssd_jax.data.objects import collect_objects
 from ssd_jax.evaluation.evaluator import Evaluation
 from ssd_jax.evaluation.page import render_page
+from ssd_jax.evaluation.report import metrics
 from ssd_jax.evaluation.scores import METRICS, score
 from ssd_jax.evaluation.speed import Speed
 from tests.evaluation.make import random_results
@@ -52,7 +53,8 @@ def evaluation():
 @pytest.fixture(scope="module")
 def html(evaluation):
     speeds = [Speed(1, 0.001, 0.002, 0.03, 0.004), Speed(8, 0.008, 0.016, 0.2, 0.03)]
-    return render_page(evaluation, step=7, inclusive_pixels=False, speeds=speeds, device="cpu")
+    figures = metrics(evaluation, 7, inclusive_pixels=False, changes={"detect.clip": "never"})
+    return render_page(evaluation, figures, speeds=speeds, device="cpu")
 
 
 def test_nothing_is_loaded_from_elsewhere(html):
