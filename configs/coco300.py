@@ -9,8 +9,9 @@ and val2017/) or `archives` (annotations_trainval2017.zip, train2017.zip, val201
 those zips, 20 GB; they are read as they are.
 
 400,000 steps of 32 images from a VGG16 pretrained on ImageNet, which it downloads
-(--config.init=FILE takes one that is there, docs/weights.md). Published: AP 25.1, of a network
-trained on trainval35k, whose images are those of train2017; evaluation prints AP at IoU .5.
+(--config.init=FILE takes one that is there, docs/weights.md). Published: COCO AP (IoU .5 to .95)
+25.1 on test-dev2015, of a network trained on trainval35k, whose images are those of train2017.
+Training prints COCO AP on val2017, evaluate.py its twelve figures.
 
 Behind each value is its source: a section of the paper (arXiv 1512.02325v5), or
 examples/ssd/ssd_coco.py of the original program ("script"). OURS is

@@ -9,8 +9,8 @@ and val2017/) or `archives` (annotations_trainval2017.zip, train2017.zip, val201
 those zips, 20 GB; they are read as they are.
 
 400,000 steps of 32 images from a VGG16 pretrained on ImageNet, which it downloads
-(--config.init=FILE takes one that is there, docs/weights.md). Published: AP 28.8; evaluation prints
-AP at IoU .5.
+(--config.init=FILE takes one that is there, docs/weights.md). Published: COCO AP (IoU .5 to .95)
+28.8 on test-dev2015. Training prints COCO AP on val2017, evaluate.py its twelve figures.
 
 All but the input's size is configs/coco300.py's, line by line with its sources. The original
 program rounds the priors' sizes down to whole pixels; to have its own:

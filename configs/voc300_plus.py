@@ -4,10 +4,10 @@
     python train.py --config configs/voc300_plus.py --config.data.voc_root=VOCdevkit
     python -m ssd_jax.training.ablate --config configs/voc300.py --choices configs/voc300_plus.py
 
-60,000 steps of 128 images from random weights: twice the images of configs/voc300.py. The first
-four choices come from ScratchDet (arXiv 1810.08425), whose VGG16 so reached 78.7 mAP without
-ImageNet. No score is known of this recipe yet. The last command trains the original recipe,
-and the same with each of `CHOICES` switched on by itself, from three seeds each.
+60,000 steps of 128 images from random weights: twice the images of configs/voc300.py. Batch norm,
+also in the heads, and the large batch come from ScratchDet (arXiv 1810.08425), whose VGG16 so
+reached 78.7 mAP without ImageNet. No score is known of this recipe yet. The last command trains the
+original recipe, and the same with each of `CHOICES` switched on by itself, from three seeds each.
 
 From VGG16's weights: `--config.init=imagenet`. They have no batch norm; it is added so that the
 network computes what it did. Which rate suits that is not known. As the original's network, without

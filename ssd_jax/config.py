@@ -16,7 +16,8 @@ def base() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     # Where weights start: 'scratch', 'imagenet' (VGG16, downloaded), a file that docs/weights.md
-    # lists, or the folder of a run. What it needs of model.mean and model.std, it sets.
+    # lists, the folder of a run or its hf://owner/name. It sets model.mean and model.std to what
+    # its weights expect, and says so.
     config.init = "scratch"
     config.schedule = "full"  # 'fast': VOC, shorter: see ssd_jax/schedules.py
 

@@ -92,8 +92,7 @@ class Detector:
           FileNotFoundError: there is no checkpoint.
           ValueError: not that one, or of a format that this version does not read.
         """
-        folder = hub.download(str(source)) if hub.is_address(source) else Path(source)
-        variables, meta, _ = load_checkpoint(folder, step=step, best=best)
+        variables, meta, _ = load_checkpoint(hub.folder_of(source), step=step, best=best)
         engine = JaxEngine(meta.config, meta.class_names, variables)
         return cls(engine, batch_size=batch_size)
 

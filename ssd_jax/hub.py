@@ -18,6 +18,11 @@ def is_address(source: str | Path) -> bool:
     return isinstance(source, str) and source.startswith(PREFIX)
 
 
+def folder_of(source: str | Path) -> Path:
+    """A run's folder as it is, or the one that `download` fetches; errors as there."""
+    return download(str(source)) if is_address(source) else Path(source)
+
+
 def download(address: str) -> Path:
     """The folder of a checkpoint from the Hub, fetched unless it is there already.
 

@@ -10,6 +10,7 @@ import pytest
 from ssd_jax import Detector, hub
 from ssd_jax.engine import JaxEngine
 from ssd_jax.recipe import build_model
+from ssd_jax.training.initial import load_initial
 from tests.colors import color_detector
 from tests.fake_hub import fake_hub
 from tests.small import small_config
@@ -73,6 +74,17 @@ def test_push_and_fetch(repositories, tmp_path):
     assert "VOC mAP 0.7654" in card.text
     assert "`model.width` | `0.125`" in card.text
     assert "/home/someone" not in card.content
+
+
+def test_a_run_can_start_from_it(repositories):
+    detector = small_detector()
+    detector.push_to_hub("me/shapes")
+    config = small_config("")
+    config.init = "hf://me/shapes"
+    start = load_initial(config)
+    assert start.class_names == ("circle", "square")
+    assert start.source == "step 0 of hf://me/shapes"
+    jax.tree.map(np.testing.assert_array_equal, start.variables, detector.engine.variables)
 
 
 def test_a_revision_can_be_asked_for(repositories, tmp_path):

@@ -7,6 +7,8 @@ Published: AP 25.5.
 
 What no field says:
 
+- `init=imagenet` starts from Keras's VGG16 and sets the mean to that of these weights; the program
+  starts from Caffe's VGG16 in a file of its own (open-mmlab://vgg16_caffe), which is not read here;
 - every pool of its VGG16 rounds up; at 300 pixels only pool3 meets an odd size, so it is the same;
 - each of eight processes divides its loss by the positives of its own 8 images; here it is all 64;
 - the rate rises over the first 500 steps from a thousandth of it; here from 0;

@@ -8,11 +8,14 @@ Published: AP 25.1.
 
 What no field says:
 
+- `init=imagenet` starts from Keras's VGG16 and sets the mean to that of these weights; the start
+  of the program, with the mean below, is `--config.init=vgg16_features-amdegroot-88682ab5.pth`
+  (docs/weights.md);
 - brightness is a factor of .875 to 1.125, contrast is measured from the picture's mean grey and
   saturation from its grey (transforms/v2/_color.py); here brightness is added, contrast is
   measured from black and saturation is HSV's;
-- fc6 and fc7 start from random weights; `--config.init=vgg16_features-amdegroot-88682ab5.pth` does
-  so here, while 'imagenet' subsamples VGG16's own;
+- fc6 and fc7 start from random weights, as they do here from that file, while 'imagenet' subsamples
+  VGG16's own;
 - each of eight processes divides its loss by the positives of its own 4 images; here it is all 32;
 - the rate rises over the first 1000 steps from a thousandth of it; here from 0;
 - an option of its crop whose 40 trials fail is drawn anew, with new trials, where here one of

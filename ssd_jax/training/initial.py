@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from ssd_jax import hub
 from ssd_jax.detector import load_checkpoint
 from ssd_jax.priors import PriorSpec
 from ssd_jax.recipe import build_priors
@@ -69,17 +70,18 @@ def load_initial(config: ConfigDict) -> Initial | None:
         return None
     if config.init == "imagenet":
         return _from_file(fetch_vgg16())
-    path = Path(config.init)
+    path = hub.folder_of(config.init)
     if path.is_dir():
         variables, meta, step = load_checkpoint(path)
         preprocessing = Preprocessing(tuple(meta.config.model.mean), tuple(meta.config.model.std))
-        source = f"step {step} of {path}"
+        source = f"step {step} of {config.init}"
         return Initial(
             variables, preprocessing, source, meta.class_names, build_priors(meta.config)
         )
     if not path.is_file():
         raise FileNotFoundError(
-            f"config.init is {config.init!r}: neither 'scratch', 'imagenet', nor a file or folder"
+            f"config.init is {config.init!r}: neither 'scratch', 'imagenet', a file or folder, "
+            "nor hf://owner/name"
         )
     return _from_file(path)
 

@@ -85,7 +85,7 @@ def set_up(
     Raises:
       ValueError: the config does not fit the data, or the run that is gone on with.
     """
-    config = with_told_schedule(config, console)
+    config = with_schedule(config)
     check_metrics([config.evaluate.best_metric])
     mesh = make_mesh(devices, config.mesh.fsdp)
     if config.train.batch_size % mesh.size:
@@ -101,7 +101,7 @@ def set_up(
     )
     start, old = (0, None) if overwrite else newest_whole(workdir)
     initial = None if old else processes.first_before_others(lambda: load_initial(config))
-    config = with_preprocessing(config, old, initial)
+    config = with_preprocessing(config, old, initial, console)
     config = with_fitted_priors(config, train_data.source.objects, old, console)
     meta = Meta(config, class_names)
     if old:
@@ -144,22 +144,18 @@ def set_up(
     return setup, state
 
 
-def with_told_schedule(config: ConfigDict, console: Console) -> ConfigDict:
-    """The config with what its `schedule` sets, which is printed."""
-    scheduled = with_schedule(config)
-    for name, (_, value) in config_lib.differences(config, scheduled).items():
-        console.print(f"schedule={config.schedule} sets config.{name} to {value!r}")
-    return scheduled
-
-
-def with_preprocessing(config: ConfigDict, old: Meta | None, initial: Initial | None) -> ConfigDict:
-    """The config with the mean and std that the initial weights expect.
+def with_preprocessing(
+    config: ConfigDict, old: Meta | None, initial: Initial | None, console: Console
+) -> ConfigDict:
+    """The config with the mean and std that the initial weights expect; says if they were others.
 
     A run that goes on has them in its checkpoint: it needs the initial weights no more.
     """
-    config = config.copy_and_resolve_references()
+    before, config = config, config.copy_and_resolve_references()
     if initial:
         initial.preprocessing.configure(config)
+        for name, (was, value) in config_lib.differences(before, config).items():
+            console.print(f"{initial.source}: config.{name} is {value}, as it expects, not {was}")
     elif old and config.init == old.config.init != "scratch":
         config.model.mean, config.model.std = old.config.model.mean, old.config.model.std
     return config

@@ -49,6 +49,7 @@ def test_fine_tuning_keeps_what_fits_and_goes_on_without_the_source(run, tmp_pat
     printed = console.file.getvalue()
     assert "classes taken by name: 1 of" in printed
     assert "--config.priors.clip=size" in printed
+    assert f"config.model.mean is {MEAN}, as it expects, not (123.0, 117.0, 104.0)" in printed
 
     variables, meta, _ = load_checkpoint(tmp_path / "new")
     assert meta.config.model.mean == MEAN
