@@ -24,7 +24,11 @@ _REQUIRED = {
     "annotations": ("id", "image_id", "category_id", "bbox"),
     "categories": ("id", "name"),
 }
-
+_INTEGERS = {
+    "images": ("id",),
+    "annotations": ("image_id", "category_id"),
+    "categories": ("id",),
+}
 
 Part = Literal["all", "train", "test"]
 
@@ -87,7 +91,15 @@ class CocoJson(FileSource):
         odd.report(str(path))
         difficult = [np.zeros(len(of_image), np.bool_) for of_image in labels]
         super().__init__(
-            list(files.values()), list(images), boxes, labels, difficult, crowd, area, sizes
+            list(files.values()),
+            list(images),
+            boxes,
+            labels,
+            difficult,
+            crowd,
+            area,
+            sizes,
+            [image["file_name"] for image in images.values()],  # with their folders
         )
 
 
@@ -169,6 +181,11 @@ def read_instances(path: Path) -> dict[str, list[dict[str, Any]]]:
         for i, entry in enumerate(content[entries]):
             if missing := [field for field in required if field not in entry]:
                 raise ValueError(f"{path}: entry {i} of {entries} has no {missing[0]!r}")
+            for field in _INTEGERS[entries]:
+                if not isinstance(entry[field], int):
+                    raise ValueError(
+                        f"{path}: entry {i} of {entries} has {field!r} {entry[field]!r}, no integer"
+                    )
     return content
 
 
@@ -218,8 +235,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _size(image: dict[str, Any]) -> tuple[int, int] | None:
-    height, width = int(image.get("height") or 0), int(image.get("width") or 0)
-    return (height, width) if height > 0 and width > 0 else None
+    """Height and width as the file states them; None where they are no numbers."""
+    height, width = image.get("height", 0), image.get("width", 0)
+    if not (_is_number(height) and _is_number(width) and min(height, width) >= 1):
+        return None
+    return int(height), int(width)
 
 
 def box_corners(objects: list[dict[str, Any]], path: Path) -> Float64[np.ndarray, "n 4"]:

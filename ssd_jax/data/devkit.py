@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,10 +93,16 @@ class FolderDevkit:
         return (self.folder / path).read_bytes()
 
     def key(self) -> str:
-        """Digest of where the devkit lies and which images its lists name."""
+        """Digest of where the devkit lies, its lists, and the sizes and times of its files."""
         digest = hashlib.sha256(str(self.folder).encode())
         for path in sorted(self.folder.glob("ImageSets/Main/*.txt")):
             digest.update(path.name.encode() + path.read_bytes())
+        for name in ("Annotations", "JPEGImages"):
+            if (self.folder / name).is_dir():  # else `read` says what is missing
+                with os.scandir(self.folder / name) as entries:
+                    states = sorted((os.fsencode(file.name), file.stat()) for file in entries)
+                for file, state in states:
+                    digest.update(b"%s %d %d" % (file, state.st_size, state.st_mtime_ns))
         return digest.hexdigest()[:16]
 
 

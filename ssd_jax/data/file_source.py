@@ -31,6 +31,7 @@ class FileSource:
         crowd: Sequence[Bool[np.ndarray, " _"]],
         area: Sequence[Float32[np.ndarray, " _"]],
         annotated_sizes: Sequence[tuple[int, int] | None] = (),
+        names: Sequence[str] = (),
     ) -> None:
         """Joins the objects of all images.
 
@@ -44,8 +45,10 @@ class FileSource:
           area: Pixels^2 of each object.
           annotated_sizes: (height, width) of each image as its annotation states it, None where it
             does not; () where none does. They tell pictures that were annotated as EXIF turns them.
+          names: What each image is called in what is written; () is by its file.
         """
         self._paths = [str(path) for path in paths]
+        self._names = list(names) or [path.name for path in paths]
         self._annotated_sizes = list(annotated_sizes) or [None] * len(paths)
         self._image_ids: Int64[np.ndarray, " rows"] = np.array(image_ids, np.int64)
         self.objects = flatten_objects(boxes, labels, difficult, crowd, area)
@@ -60,7 +63,7 @@ class FileSource:
         return Example(
             image=image,
             turned=annotated is not None and is_turned(image, annotated),
-            name=path.name,
+            name=self._names[row],
             image_id=int(self._image_ids[row]),
             boxes=objects.boxes[of_row],
             labels=objects.labels[of_row],
@@ -70,5 +73,5 @@ class FileSource:
         )
 
     def name(self, row: int) -> str:
-        """Returns the file name of a row."""
-        return Path(self._paths[row]).name
+        """Returns what the image of a row is called."""
+        return self._names[row]

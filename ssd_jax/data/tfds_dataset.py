@@ -50,21 +50,49 @@ def load_tfds(
       OSError: It cannot be downloaded or written.
     """
     builder = _prepared(name, data_dir)
-    fields, names = find_fields(builder.info.features, image, boxes, labels)
-    if not names:
-        names = tuple(class_names)
-    if fields.labels and not names:
-        raise ValueError(
-            f"the classes in {'/'.join(fields.labels)} of {name} have no names: set "
-            "data.class_names"
-        )
+    fields, own_names = find_fields(builder.info.features, image, boxes, labels)
+    names = _class_names(name, fields, own_names, tuple(class_names))
     try:
         source = TfdsSource(builder.data_path, split, fields)
         len(source)
     except (ValueError, KeyError) as fault:
         there = ", ".join(sorted(builder.info.splits))
         raise ValueError(f"no split {split!r} of {name}: there are {there}") from fault
-    return Dataset(name, split, source, names or ("object",))
+    if not own_names:  # of a feature with names TFDS checks it
+        highest = int(source.objects.labels.max(initial=0))
+        if highest > len(names):
+            raise ValueError(
+                f"{name} has objects of class {highest}, counted from 1, and data.class_names has "
+                f"{len(names)} names"
+            )
+    return Dataset(name, split, source, names)
+
+
+def _class_names(
+    name: str, fields: Fields, own: tuple[str, ...], given: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The names of the classes: the dataset's own, or those given where it has numbers or none.
+
+    Raises:
+      ValueError: There are none, or those given cannot be meant.
+    """
+    what = f"the classes in {'/'.join(fields.labels)} of {name}"
+    if not fields.labels:
+        if len(given) > 1:
+            raise ValueError(
+                f"nothing beside the boxes of {name} is known as their classes, and "
+                f"data.class_names has {len(given)}: set data.labels_feature"
+            )
+        return given or ("object",)
+    if not own and not given:
+        raise ValueError(f"{what} have no names: set data.class_names")
+    if not given or given == own:
+        return own
+    if own and own != tuple(map(str, range(len(own)))):
+        raise ValueError(f"{what} have names, {', '.join(own)}: leave out data.class_names")
+    if own and len(own) != len(given):
+        raise ValueError(f"{what} are {len(own)}, and data.class_names has {len(given)} names")
+    return given
 
 
 def find_fields(
@@ -114,11 +142,7 @@ def find_fields(
         for key, path in once.items()
         if isinstance(leaves[path].feature, tfds.features.Text)
     }
-    numbers = {
-        key: path
-        for key, path in once.items()
-        if np.issubdtype(getattr(leaves[path].feature, "np_dtype", object), np.integer)
-    }
+    numbers = {key: path for key, path in once.items() if _is_integer(leaves[path])}
     return Fields(
         image=image_path,
         boxes=boxes_path,
@@ -136,6 +160,10 @@ class _Leaf:
     path: Keys
     feature: Any
     repeated: bool  # within a sequence
+
+
+def _is_integer(leaf: _Leaf) -> bool:
+    return np.issubdtype(getattr(leaf.feature, "np_dtype", object), np.integer)
 
 
 def _leaves(feature: Any, path: Keys = (), repeated: bool = False) -> Iterator[_Leaf]:
@@ -182,7 +210,7 @@ def _labels(leaves: dict[Keys, _Leaf], beside: dict[str, Keys], given: str) -> K
         key: path
         for key, path in beside.items()
         if isinstance(leaves[path].feature, tfds.features.ClassLabel)
-    }
+    } or {key: path for key, path in beside.items() if key in _LABELS and _is_integer(leaves[path])}
     usual = [classes[key] for key in _LABELS if key in classes]
     if usual or len(classes) == 1:
         return (usual or list(classes.values()))[0]

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,11 +28,16 @@ def devkit_files(results: SplitResults) -> dict[str, str]:
             found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
         ):
             corners = " ".join(f"{side:.3f}" for side in box)
-            lines[label - 1].append(f"{Path(name).stem} {score:.6f} {corners}\n")
+            lines[label - 1].append(f"{_without_suffix(name)} {score:.6f} {corners}\n")
     return {
         f"comp4_det_test_{name.replace('/', '_')}.txt": "".join(of_class)
         for name, of_class in zip(results.class_names, lines, strict=True)
     }
+
+
+def _without_suffix(name: str) -> str:
+    """An image's name as the devkit has it; folders stay, as images of two may be called alike."""
+    return str(PurePosixPath(name).with_suffix(""))
 
 
 def read_detections(path: Path, truth: SplitResults) -> list[ImageDetections]:
@@ -100,7 +105,7 @@ def _devkit_entries(path: Path, truth: SplitResults) -> list[_Entry]:
         raise ValueError(f"{path}: a detection file is COCO's .json or comp4_det_test_CLASS.txt")
     label_of = {name.replace("/", "_"): k for k, name in enumerate(truth.class_names, start=1)}
     label = _known(match[1], label_of, "class", str(path))
-    image_of = {Path(name).stem: i for i, name in enumerate(truth.image_names)}
+    image_of = {_without_suffix(name): i for i, name in enumerate(truth.image_names)}
     entries = []
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         where = f"{path}, line {number}"

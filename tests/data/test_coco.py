@@ -57,6 +57,24 @@ def test_labels_are_contiguous_and_crowds_marked(tmp_path: Path):
     np.testing.assert_array_equal(source[2]["boxes"], [[0, 0, 0.5, 0.5]])
 
 
+def test_images_of_two_folders_may_be_called_alike(tmp_path: Path):
+    changed = content()
+    changed["images"][0]["file_name"] = "left/a.jpg"
+    path, folder = write(tmp_path, changed)
+    (folder / "left").mkdir()
+    (folder / "left/a.jpg").write_bytes(make.encode(make.picture(60, 80)))
+    source = CocoJson(path, folder)
+    assert [source.name(row) for row in range(3)] == ["left/a.jpg", "a.jpg", "c.jpg"]
+    assert source[0]["name"] == "left/a.jpg"
+
+
+def test_a_size_that_is_no_number_is_read_from_the_image(tmp_path: Path):
+    changed = content()
+    changed["images"][1]["height"] = "60 pixels"
+    source = CocoJson(*write(tmp_path, changed))
+    np.testing.assert_array_equal(source[1]["boxes"][0], np.float32([0.1, 0.1, 0.5, 0.5]))
+
+
 def test_images_without_objects_stay(tmp_path: Path):
     empty = content() | {"annotations": []}
     source = CocoJson(*write(tmp_path, empty))
@@ -104,6 +122,12 @@ def lacking(entries: str, field: str) -> dict[str, Any]:
         (change(annotations={"bbox": [1, 2, 3, None]}), ValueError, "annotation 1 has the box"),
         (change(annotations={"bbox": [1, 2, 3, float("nan")]}), ValueError, "annotation 1 has the"),
         (change(annotations={"area": "1"}), ValueError, "annotation 1 has the area '1'"),
+        (
+            change(images={"id": "0042"}),
+            ValueError,
+            "entry 0 of images has 'id' '0042', no integer",
+        ),
+        (change(annotations={"image_id": 7.5}), ValueError, "'image_id' 7.5, no integer"),
         (change(images={"id": 7}), ValueError, "image id 7 is there twice"),
         (change(categories={"id": 3}), ValueError, "category id 3 is there twice"),
         (change(images={"file_name": "z.jpg"}), FileNotFoundError, r"no image .*z\.jpg.*id 42"),

@@ -1,3 +1,4 @@
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,50 @@ def ambiguous() -> tfds.features.FeaturesDict:
             "y": kinds,
         }
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "names"),
+    [
+        (tfds.features.Scalar(np.int64), ("ape", "bear"), ("ape", "bear")),
+        (tfds.features.ClassLabel(num_classes=2), ("ape", "bear"), ("ape", "bear")),
+        (tfds.features.ClassLabel(num_classes=2), (), ("0", "1")),
+        (tfds.features.ClassLabel(names=["ape", "bear"]), ("ape", "bear"), ("ape", "bear")),
+        (tfds.features.Scalar(np.int64), (), "have no names: set data.class_names"),
+        (tfds.features.Scalar(np.int64), ("ape",), "has objects of class 2, counted from 1"),
+        (tfds.features.ClassLabel(num_classes=2), ("ape",), "are 2, and data.class_names has 1"),
+        (tfds.features.ClassLabel(names=["a", "b"]), ("b", "a"), "have names, a, b: leave out"),
+        (tfds.features.Text(), ("ape", "bear"), "set data.labels_feature"),
+    ],
+)
+def test_names_are_given_where_there_are_none(tmp_path: Path, kind, given, names):
+    class Own(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            objects = {"bbox": tfds.features.BBoxFeature(), "label": kind}
+            features = {"image": tfds.features.Image(), "objects": tfds.features.Sequence(objects)}
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features)
+            )
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            label = "bear" if isinstance(kind, tfds.features.Text) else 1
+            photo = make.encode(make.picture(20, 30))
+            yield 0, {"image": photo, "objects": [{"bbox": BOX, "label": label}]}
+
+    Own(data_dir=tmp_path).download_and_prepare(file_format="array_record")
+    load = functools.partial(load_tfds, "own", "train", data_dir=str(tmp_path), class_names=given)
+    if isinstance(names, str):
+        with pytest.raises(ValueError, match=names):
+            load()
+    else:
+        dataset = load()
+        assert dataset.class_names == names
+        np.testing.assert_array_equal(dataset.source[0]["labels"], [2])
 
 
 def test_what_cannot_be_told_is_asked_for():

@@ -103,6 +103,17 @@ def test_a_local_devkit_keeps_to_its_own_place(root: Path, data_dir: str):
     assert len(load_voc("2007_test", data_dir=data_dir, voc_root=str(root))) == 2
 
 
+def test_a_mended_annotation_is_read(root: Path, data_dir: str):
+    path = root / "VOC2007/Annotations/000004.xml"
+    load = functools.partial(load_voc, "2007_test", data_dir=data_dir, voc_root=str(root))
+    before = load().source[0]["labels"]
+    mended = path.read_text().replace("<name>dog</name>", "<name>cow</name>")
+    assert mended != path.read_text()
+    path.write_text(mended)
+    after = load().source[0]["labels"]
+    assert [*before, *after] == [12, 10]
+
+
 def test_what_the_devkit_lacks_is_named(root: Path, data_dir: str):
     (root / "VOC2007/ImageSets/Main/test.txt").unlink()
     load = functools.partial(load_voc, data_dir=data_dir, voc_root=str(root))

@@ -1,5 +1,6 @@
 """Anybody's files: what is read is what was written, and bad files are told apart."""
 
+import dataclasses
 import json
 import math
 
@@ -48,6 +49,15 @@ def test_coco_files_come_back(results, written):
         np.testing.assert_allclose(ours.boxes, there.boxes, atol=1e-5)
         np.testing.assert_array_equal(ours.scores, there.scores)
         np.testing.assert_array_equal(ours.labels, there.labels)
+
+
+def test_images_of_two_folders_stay_apart(results, tmp_path):
+    names = [f"{'left' if i % 2 else 'right'}/{i // 2:03}.jpg" for i in range(len(results))]
+    renamed = dataclasses.replace(results, image_names=names)
+    for name, text in devkit_files(renamed).items():
+        (tmp_path / name).write_text(text)
+    found = read_detections(tmp_path, renamed)
+    assert [len(ours.scores) for ours in found] == [len(d.scores) for d in results.detections]
 
 
 def test_devkit_files_come_back(results, written):
