@@ -64,6 +64,8 @@ def main(arguments: Sequence[str]) -> None:
     check_metrics(NAMES.value)
     connect_processes()
     compilation.enable_cache(CACHE.value)
+    if MODEL.value and processes.are_several():
+        raise ValueError("--model detects in one process: leave out the other ones")
     engine = export.load(MODEL.value, RUNTIME.value) if MODEL.value else None
     if hub.is_address(source) and OUT.value is None:
         raise ValueError(f"--out is missing: results cannot be written to {source}")
@@ -76,6 +78,8 @@ def main(arguments: Sequence[str]) -> None:
     for name, flag in FOLDERS.items():
         if flag.value is not None:
             config.data[name] = flag.value
+    if config.data.kind == "voc_folder":
+        config.data.class_names = meta.class_names  # another folder may lack some of them
     split = SPLIT.value or config.data.eval
     dataset = processes.first_before_others(lambda: load_dataset(config.data, split))
     if dataset.class_names != meta.class_names:
@@ -110,16 +114,18 @@ def main(arguments: Sequence[str]) -> None:
         )
     if not processes.is_first():
         return  # the rest is figures and files, once
+    batch_sizes = dict.fromkeys([1, global_batch_size(config, mesh)])
+    pictures = [dataset.source[row] for row in evaluation.rows[: max(batch_sizes)]]
     speeds = [
         measure_speed(
             build_stages(config, model),
             variables,
-            dataset,
+            pictures,
             canvas_size=config.data.canvas,
             batch_size=size,
         )
-        for size in dict.fromkeys([1, global_batch_size(config, mesh)])
-        if engine is None  # a file does not show its stages
+        for size in batch_sizes
+        if engine is None and pictures  # a file does not show its stages
     ]
     metrics = report.metrics(evaluation, step, config.evaluate.inclusive_pixels, changes)
     device = mesh.devices.flat[0].device_kind

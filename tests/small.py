@@ -1,8 +1,13 @@
 """The smallest recipe that still runs through everything."""
 
+import jax
+import numpy as np
 from ml_collections import ConfigDict
 
+from ssd_jax import Detector
 from ssd_jax import config as config_lib
+from ssd_jax.engine import JaxEngine
+from ssd_jax.recipe import build_model
 
 
 def small_config(data_dir: str) -> ConfigDict:
@@ -36,3 +41,14 @@ def small_config(data_dir: str) -> ConfigDict:
     config.evaluate.best_metric = "voc"
     config.evaluate.inclusive_pixels = False
     return config
+
+
+def untrained_detector(config: ConfigDict, class_names: tuple[str, ...]) -> Detector:
+    """A detector of random weights, at 96 pixels."""
+    model = build_model(config, class_names)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 96, 96, 3), np.float32))
+    random = np.random.default_rng(0)
+    variables = jax.tree.map(
+        lambda leaf: random.uniform(0.1, 1, leaf.shape).astype(leaf.dtype), shapes
+    )
+    return Detector(JaxEngine(config, class_names, variables))

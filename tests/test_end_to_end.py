@@ -20,7 +20,8 @@ from ssd_jax import config as config_lib
 from ssd_jax.data import load_dataset
 from ssd_jax.detector import Detector, load_checkpoint
 from ssd_jax.training.loop import train
-from tests.small import small_config
+from tests.data import make
+from tests.small import small_config, untrained_detector
 
 pytestmark = pytest.mark.usefixtures("loose_dtypes")
 
@@ -116,6 +117,16 @@ def test_evaluate_detects_by_other_settings(trained):
         (line,) = done.stderr.strip().splitlines()
         assert done.returncode == 1
         assert message in line
+
+
+def test_evaluate_takes_a_folder_that_lacks_a_class(tmp_path):
+    config = small_config("")
+    config.data.kind, config.data.eval = "voc_folder", "test"
+    untrained_detector(config, ("circle", "square")).save(tmp_path / "run")
+    square = [make.xml_object("square", (8, 6, 40, 30))]
+    root = make.voc_folder(tmp_path / "other", {"a": square}, {"test": ["a"]})
+    done = run("evaluate.py", f"--ckpt={tmp_path / 'run'}", f"--root={root}", "--metrics=voc")
+    assert "not in the means, for want of objects: circle" in done.stdout
 
 
 def test_detect_draws_and_writes_boxes_in_pixels_of_the_original(trained, tmp_path):

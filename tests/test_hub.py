@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 
 from ssd_jax import Detector, hub
-from ssd_jax.engine import JaxEngine
-from ssd_jax.recipe import build_model
 from ssd_jax.training.initial import load_initial
 from tests.colors import color_detector
 from tests.fake_hub import fake_hub
-from tests.small import small_config
+from tests.small import small_config, untrained_detector
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 constants = pytest.importorskip("huggingface_hub.constants")
@@ -33,14 +31,7 @@ def repositories(monkeypatch, tmp_path):
 
 
 def small_detector() -> Detector:
-    config, names = small_config("/home/someone/data"), ("circle", "square")
-    model = build_model(config, names)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 96, 96, 3), np.float32))
-    random = np.random.default_rng(0)
-    variables = jax.tree.map(
-        lambda leaf: random.uniform(0.1, 1, leaf.shape).astype(leaf.dtype), shapes
-    )
-    return Detector(JaxEngine(config, names, variables))
+    return untrained_detector(small_config("/home/someone/data"), ("circle", "square"))
 
 
 def test_push_and_fetch(repositories, tmp_path):

@@ -106,7 +106,7 @@ def detect_video(work: Work, video: VideoReader, source: Source, advance: Advanc
             if work.draw:
                 writer.write(drawn)
             if work.crop:
-                name = source.name.with_name(f"{source.name.name}_{frame.number:06}.jpg")
+                name = source.name.with_name(f"{source.name.name}_{frame.number:06}")
                 write_crops(work.folder, name, frame.picture, result)
             return frame, result
 
@@ -127,11 +127,14 @@ def detect_video(work: Work, video: VideoReader, source: Source, advance: Advanc
 def write_crops(
     folder: Path, name: Path, picture: UInt8[np.ndarray, "H W 3"], result: Result
 ) -> None:
-    """Writes every object to crops/CLASS/NAME_NUMBER.jpg; the best has number 0."""
+    """Writes every object to crops/CLASS/NAME_NUMBER.jpg; the best has number 0.
+
+    NAME has its suffix: a.jpg and a.png may lie in one folder.
+    """
     for number, (box, class_name) in enumerate(zip(result.boxes, result.names, strict=True)):
         rows, columns = pixels_of(box, result.image_size)
         class_folder = folder / "crops" / re.sub(r"[^\w-]+", "_", class_name)
-        path = class_folder / name.with_name(f"{name.stem}_{number}.jpg")
+        path = class_folder / name.with_name(f"{name.name}_{number}.jpg")
         write_image(path, np.ascontiguousarray(picture[rows, columns]))
 
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from ssd_jax import processes
 from ssd_jax.data import Batch, Dataset, eval_batches
+from ssd_jax.data.images import decode_example
 from ssd_jax.data.objects import Objects
 from ssd_jax.detection import Detections
 from ssd_jax.engine import Engine
@@ -35,6 +37,7 @@ class Evaluation:
     Attributes:
       dataset: the split.
       results: its objects and the detections, boxes in pixels of the original images.
+      rows: the dataset's row of each image of the results, which lack what cannot be decoded.
       scores: the figures.
       best_metric: the metric that ranks checkpoints.
       images_per_second: over the whole pass but its first batch, which compiles; None if there was
@@ -43,6 +46,7 @@ class Evaluation:
 
     dataset: Dataset
     results: SplitResults
+    rows: list[int]
     scores: Scores
     best_metric: str
     images_per_second: float | None
@@ -51,6 +55,10 @@ class Evaluation:
     def mean(self) -> float:
         """The mean AP that ranks checkpoints."""
         return self.scores.mean_ap[self.best_metric]
+
+    def picture(self, image: int) -> UInt8[np.ndarray, "H W 3"]:
+        """An image of the results, RGB, by its place in them."""
+        return decode_example(self.dataset.source[self.rows[image]])
 
     @property
     def speed(self) -> str:
@@ -129,6 +137,7 @@ def evaluate(
     return Evaluation(
         dataset=dataset,
         results=results,
+        rows=[image.row for image in seen],
         scores=score(
             results,
             metrics,

@@ -2,13 +2,12 @@
 
 import base64
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import cv2
 import numpy as np
 
-from ssd_jax.data import Dataset
-from ssd_jax.data.images import decode_example
 from ssd_jax.evaluation.errors import KINDS, MISSED, NO_ERROR, Errors
 from ssd_jax.evaluation.results import SplitResults
 from ssd_jax.evaluation.voc import RankedDetections
@@ -96,15 +95,20 @@ def _missed(results: SplitResults, errors: Errors, label: int) -> list[Item]:
 
 
 def gallery_content(
-    results: SplitResults, items: list[Item], dataset: Dataset
+    results: SplitResults, items: list[Item], picture: Callable[[int], np.ndarray]
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """The items with their boxes, and the pictures they lie on, as the report's page takes them.
+
+    Args:
+        results: what was found.
+        items: of `choose_items`.
+        picture: an image's index in the results -> the image, RGB uint8.
 
     Returns:
         (items with boxes in pixels of the original picture; index of an image -> its data URL).
     """
     pictures = {
-        str(image): _data_url(dataset, image) for image in sorted({item.image for item in items})
+        str(image): _data_url(picture(image)) for image in sorted({item.image for item in items})
     }
     return [_content(results, item) for item in items], pictures
 
@@ -131,8 +135,7 @@ def _content(results: SplitResults, item: Item) -> dict[str, Any]:
     }
 
 
-def _data_url(dataset: Dataset, row: int) -> str:
-    picture = decode_example(dataset.source[row])
+def _data_url(picture: np.ndarray) -> str:
     scale = min(1.0, _SIDE / max(picture.shape[:2]))
     small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     quality = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]

@@ -40,7 +40,7 @@ def render_page(
     inclusive_pixels = metrics["inclusive_pixels"]
     errors = classify_errors(results, scores.ranked, inclusive_pixels=inclusive_pixels)
     items, pictures = gallery_content(
-        results, choose_items(results, scores.ranked, errors), evaluation.dataset
+        results, choose_items(results, scores.ranked, errors), evaluation.picture
     )
     matrix = confusion_matrix(
         results, scores.best_f1.operating_threshold, inclusive_pixels=inclusive_pixels

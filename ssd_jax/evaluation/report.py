@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from ssd_jax.data.images import decode_example
 from ssd_jax.evaluation.coco import to_instances, to_results
 from ssd_jax.evaluation.detection_files import devkit_files
 from ssd_jax.evaluation.evaluator import Evaluation
@@ -142,16 +141,15 @@ def write_files(folder: Path, contents: Mapping[str, str]) -> None:
 
 def picture_sheet(evaluation: Evaluation, *, count: int = 24, columns: int = 6) -> np.ndarray:
     """The first images of the split with what was found at score .5, RGB uint8."""
-    dataset = evaluation.dataset
+    class_names = evaluation.dataset.class_names
     pictures = []
-    for index in range(min(count, len(dataset))):
-        found = evaluation.results.detections[index]
+    for image, found in enumerate(evaluation.results.detections[:count]):
         sure = found.scores >= SHEET_SCORE
         pictures.append(
             draw_boxes(
-                decode_example(dataset.source[index]),
+                evaluation.picture(image),
                 found.boxes[sure],
-                [dataset.class_names[label - 1] for label in found.labels[sure]],
+                [class_names[label - 1] for label in found.labels[sure]],
                 labels=found.labels[sure],
                 scores=found.scores[sure],
             )

@@ -3,13 +3,13 @@
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from ssd_jax.data import Dataset
+from ssd_jax.data import Example
 from ssd_jax.data.images import decode_example, place_on_canvas
 from ssd_jax.recipe import Stages
 
@@ -36,19 +36,24 @@ class Speed:
 
 
 def measure_speed(
-    stages: Stages, variables: Any, dataset: Dataset, *, canvas_size: int, batch_size: int
+    stages: Stages,
+    variables: Any,
+    pictures: Sequence[Example],
+    *,
+    canvas_size: int,
+    batch_size: int,
 ) -> Speed:
     """Times each step on the first device, each compiled by itself, after a run that warms up.
 
     Args:
         stages: of the recipe.
         variables: what the model's `apply` takes.
-        dataset: its first images are the batch, over again if there are too few.
+        pictures: encoded; the first are the batch, over again if there are too few.
         canvas_size: side of the canvas, pixels.
         batch_size: images in the batch.
     """
     device = jax.local_devices()[0]
-    files = [dataset.source[row % len(dataset)] for row in range(batch_size)]
+    files = [pictures[row % len(pictures)] for row in range(batch_size)]
 
     def decode() -> tuple[np.ndarray, np.ndarray]:
         placed = [place_on_canvas(decode_example(file), canvas_size) for file in files]

@@ -70,7 +70,7 @@ def test_pictures_are_drawn_listed_and_cropped(tmp_path):
     assert [float(rows[0][edge]) for edge in ("xmin", "ymin", "xmax", "ymax")] == list(RED)
     assert (out / "deep/3.png").is_file()
     assert not (out / "2.png").exists()
-    crop = cv2.imread(str(out / "crops/red/deep/3_0.jpg"))
+    crop = cv2.imread(str(out / "crops/red/deep/3.png_0.jpg"))
     assert crop.shape == (26, 32, 3)
     assert crop[..., 2].mean() > 200
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from ssd_jax.evaluation.errors import classify_errors
+from ssd_jax.evaluation.evaluator import Evaluation
 from ssd_jax.evaluation.gallery import choose_items, gallery_content
 from ssd_jax.evaluation.scores import score
 from tests.evaluation.make import TURNED_BOX, TURNED_SIZE, turned_split
@@ -13,9 +14,13 @@ from tests.evaluation.make import TURNED_BOX, TURNED_SIZE, turned_split
 
 def test_a_picture_that_exif_turns_is_shown_as_it_was_annotated(tmp_path):
     dataset, results = turned_split(tmp_path)
-    ranked = score(results, ["voc"], inclusive_pixels=False, threshold_inclusive=False).ranked
+    scores = score(results, ["voc"], inclusive_pixels=False, threshold_inclusive=False)
+    evaluation = Evaluation(dataset, results, [0], scores, "voc", None)
+    ranked = scores.ranked
     errors = classify_errors(results, ranked, inclusive_pixels=False)
-    items, pictures = gallery_content(results, choose_items(results, ranked, errors), dataset)
+    items, pictures = gallery_content(
+        results, choose_items(results, ranked, errors), evaluation.picture
+    )
     (item,) = items
     assert (item["height"], item["width"]) == TURNED_SIZE
     assert item["objects"] == [[*TURNED_BOX, 1]]
