@@ -119,6 +119,7 @@ def base() -> ConfigDict:
     config.train.accumulate = 1  # parts of a batch, one after the other: as much less memory
     config.train.steps = 120_000
     config.train.remat = False  # for the gradient compute VGG's stages anew: less memory, slower
+    # Steps; 0 is never, but for a checkpoint and an evaluation of the last one.
     config.train.log_every = 50
     config.train.checkpoint_every = 2_000
     config.train.eval_every = 10_000
@@ -189,8 +190,8 @@ def flatten(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterato
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:
-    """The fields that differ: name -> (old value, new value)."""
-    before, after = dict(flatten(old)), dict(flatten(new))
+    """The fields that differ: name -> (old value, new value); lists and tuples are alike."""
+    before, after = ({name: _tuples(value) for name, value in flatten(c)} for c in (old, new))
     return {
         name: (before.get(name), after.get(name))
         for name in sorted(before.keys() | after.keys())
@@ -201,4 +202,4 @@ def differences(old: ConfigDict, new: ConfigDict) -> dict[str, tuple[Any, Any]]:
 def _tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value

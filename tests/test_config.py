@@ -33,6 +33,15 @@ def test_fields_that_an_older_version_lacked_get_their_defaults():
     assert read.to_dict() == config.to_dict()
 
 
+def test_lists_and_tuples_are_alike():
+    ours, theirs = config_lib.base(), config_lib.base()
+    ours.priors.aspect_ratios = ([2.0], [2.0, 3.0])
+    theirs.priors.aspect_ratios = ((2.0,), (2.0, 3.0))
+    assert config_lib.differences(ours, theirs) == {}
+    theirs.priors.aspect_ratios = ((2.0,), (2.0, 4.0))
+    assert [*config_lib.differences(ours, theirs)] == ["priors.aspect_ratios"]
+
+
 def test_differences_are_named_with_both_values():
     old, new = config_lib.base(), config_lib.base()
     new.train.steps = 10

@@ -11,9 +11,9 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 FORMAT = 2
 READABLE = (1, 2)
 FOLDER = "checkpoints"
+LATER_SCORE = "score.json"  # in STEP, beside the items: of an evaluation that came after the saving
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +65,19 @@ class Meta:
             class_names=tuple(fields["class_names"]),
             mean_ap=fields.get("mAP"),
         )
+
+
+class Score(NamedTuple):
+    """How good a checkpoint is: a mean AP, and the metric that it is by."""
+
+    mean_ap: float
+    metric: str
+
+
+def comparable(scores: Mapping[int, Score]) -> dict[int, float]:
+    """The mean APs by step of one metric, the newest's: it may change when a run goes on."""
+    metric = scores[max(scores)].metric if scores else None
+    return {step: score.mean_ap for step, score in scores.items() if score.metric == metric}
 
 
 class Checkpoints:
@@ -125,7 +139,7 @@ class Checkpoints:
 
         Of equal ones the newest.
         """
-        scores = self._read_scores()
+        scores = comparable(self._read_scores())
         ranked = sorted(scores, key=lambda step: (scores[step], step), reverse=True)
         return next((step for step in ranked if self._is_whole(step)), None)
 
@@ -167,7 +181,7 @@ class Checkpoints:
         if step in self.steps:
             return
         if mean_ap is not None:
-            self._scores[step] = mean_ap
+            self._scores[step] = Score(mean_ap, meta.config.evaluate.best_metric)
         fields = dataclasses.replace(meta, mean_ap=mean_ap).to_dict()
         self._save(
             step,
@@ -175,6 +189,15 @@ class Checkpoints:
             opt_state=ocp.args.StandardSave(state.remainder),
             meta=ocp.args.JsonSave(fields),
         )
+
+    def add_score(self, step: int, mean_ap: float, meta: Meta) -> None:
+        """Ranks a step that was saved before it was evaluated."""
+        self._scores[step] = Score(mean_ap, meta.config.evaluate.best_metric)
+        if processes.is_first():
+            path = self.folder / str(step) / LATER_SCORE
+            half = path.with_suffix(".part")
+            half.write_text(json.dumps(self._scores[step]._asdict()))
+            half.replace(path)
 
     def save_variables(self, step: int, variables: Any, meta: Meta) -> None:
         """Saves what detection needs, without what training would go on with.
@@ -192,8 +215,10 @@ class Checkpoints:
             self._manager.save(step, args=ocp.args.Composite(**items))
 
     def meta(self, step: int) -> Meta:
-        """The config and class names that a step was saved with."""
-        return Meta.from_dict(self._fields(step))
+        """The config and class names that a step was saved with, and its mean AP."""
+        meta = Meta.from_dict(self._fields(step))
+        score = self._score(step)
+        return dataclasses.replace(meta, mean_ap=score.mean_ap if score else None)
 
     def restore_state(self, step: int, like: TrainState) -> TrainState:
         """The whole state of a step, placed and typed as `like` is."""
@@ -249,19 +274,23 @@ class Checkpoints:
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
             return reader.restore(self.folder / str(step) / "meta", args=ocp.args.JsonRestore())
 
-    def _read_scores(self) -> dict[int, float]:
+    def _read_scores(self) -> dict[int, Score]:
         scores = {step: self._score(step) for step in self.steps}
         return {step: score for step, score in scores.items() if score is not None}
 
-    def _score(self, step: int) -> float | None:
-        """The mean AP of a checkpoint; None where it has none, or cannot be read."""
+    def _score(self, step: int) -> Score | None:
+        """How good a checkpoint is; None where that is not known, or cannot be read."""
         folder = self.folder / str(step)
         try:
+            if (folder / LATER_SCORE).exists():
+                return Score(**json.loads((folder / LATER_SCORE).read_text()))
             fields = json.loads((folder / "meta" / "metadata").read_text())
+            metric = fields["config"]["evaluate"]["best_metric"]
             if fields["format"] == 1 and (folder / "metrics").exists():
                 fields = json.loads((folder / "metrics" / "metrics").read_text())
-            return fields.get("mAP")
-        except (OSError, ValueError, KeyError):
+            mean_ap = fields.get("mAP")
+            return None if mean_ap is None else Score(mean_ap, metric)
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def _find_damage(self, step: int) -> str | None:
@@ -292,12 +321,14 @@ class Checkpoints:
 class _Best:
     """Orbax's policy that keeps the checkpoint of the highest mean AP."""
 
-    def __init__(self, scores: dict[int, float]):
+    def __init__(self, scores: dict[int, Score]):
         self._scores = scores
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         """Whether each is kept."""
-        scores = [self._scores.get(checkpoint.step, -math.inf) for checkpoint in checkpoints]
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        known = comparable({step: self._scores[step] for step in steps if step in self._scores})
+        scores = [known.get(step, -math.inf) for step in steps]
         return [score == max(scores) > -math.inf for score in scores]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from ssd_jax import hub
+from ssd_jax import hub, processes
 from ssd_jax.detector import load_checkpoint
 from ssd_jax.priors import PriorSpec
 from ssd_jax.recipe import build_priors
@@ -62,6 +62,8 @@ class Initial:
 def load_initial(config: ConfigDict) -> Initial | None:
     """The weights that `config.init` names; None for 'scratch'.
 
+    Of several processes all call this together: restoring a checkpoint waits for all of them.
+
     Raises:
       FileNotFoundError: it names no file or folder.
       OSError, ValueError: they cannot be downloaded or read.
@@ -69,8 +71,8 @@ def load_initial(config: ConfigDict) -> Initial | None:
     if config.init == "scratch":
         return None
     if config.init == "imagenet":
-        return _from_file(fetch_vgg16())
-    path = hub.folder_of(config.init)
+        return _from_file(processes.first_before_others(fetch_vgg16))
+    path = processes.first_before_others(lambda: hub.folder_of(config.init))
     if path.is_dir():
         variables, meta, step = load_checkpoint(path)
         preprocessing = Preprocessing(tuple(meta.config.model.mean), tuple(meta.config.model.std))

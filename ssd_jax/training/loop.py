@@ -20,7 +20,7 @@ from ssd_jax.training.interruption import Interrupted, Interruption
 from ssd_jax.training.log import open_log
 from ssd_jax.training.pictures import build_draw
 from ssd_jax.training.profile import StepTrace
-from ssd_jax.training.progress import Progress
+from ssd_jax.training.progress import Progress, is_turn
 from ssd_jax.training.setup import Setup, set_up
 from ssd_jax.training.state import TrainState
 from ssd_jax.training.step import to_device
@@ -86,9 +86,14 @@ def train(
         trace = resources.enter_context(StepTrace(workdir, start, profile, console))
         evaluation = None
 
-        if setup.old and setup.old.mean_ap is None and _is_due(config, start):
-            evaluation = _evaluate(setup, state)  # it was interrupted
+        if setup.old and setup.old.mean_ap is None and _is_due(config, start):  # interrupted
+            try:
+                evaluation = _evaluate(setup, state, interruption.raise_if_asked)
+            except Interrupted:
+                _tell_stop(interruption, start, config, workdir, console)
+                return None
             progress.evaluated(evaluation)
+            checkpoints.add_score(start, evaluation.mean, setup.meta)
         for batch in progress.batches(batches):
             state, metrics = setup.train_step(state, to_device(batch, rows))
             step = progress.stepped(state, metrics)
@@ -96,7 +101,7 @@ def train(
 
             stopping = interruption.asked()
             due = _is_due(config, step)
-            if stopping or due or step % config.train.checkpoint_every == 0:
+            if stopping or due or is_turn(step, config.train.checkpoint_every):
                 progress.check()
                 evaluation = None
                 if due and not stopping:
@@ -109,12 +114,7 @@ def train(
                 progress.pause()
             if stopping:
                 checkpoints.wait()
-                console.print(
-                    f"stopped by {interruption.cause}: step {step} of {config.train.steps} is "
-                    f"saved in {workdir}; the same command goes on from there"
-                )
-                if interruption.signal == signal.SIGINT:
-                    raise KeyboardInterrupt
+                _tell_stop(interruption, step, config, workdir, console)
                 return None
 
     if evaluation is None:  # every step was done before
@@ -128,7 +128,19 @@ def train(
 
 def _is_due(config: ConfigDict, step: int) -> bool:
     """Whether the state after a step is evaluated."""
-    return step % config.train.eval_every == 0 or step == config.train.steps
+    return is_turn(step, config.train.eval_every) or step == config.train.steps
+
+
+def _tell_stop(
+    interruption: Interruption, step: int, config: ConfigDict, workdir: Path, console: Console
+) -> None:
+    """Says what stopped a run and where; Ctrl-C goes on to the caller as KeyboardInterrupt."""
+    console.print(
+        f"stopped by {interruption.cause}: step {step} of {config.train.steps} is saved in "
+        f"{workdir}; the same command goes on from there"
+    )
+    if interruption.signal == signal.SIGINT:
+        raise KeyboardInterrupt
 
 
 def _evaluate(

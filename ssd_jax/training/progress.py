@@ -21,6 +21,11 @@ from ssd_jax.training.state import TrainState
 Draw = Callable[[Batch, int], np.ndarray]
 
 
+def is_turn(step: int, every: int) -> bool:
+    """Whether a step is one of every so many; 0 is never."""
+    return every > 0 and step % every == 0
+
+
 class Progress:
     """Follows the steps: checks and logs their figures, prints a line every `log_every` steps.
 
@@ -84,7 +89,7 @@ class Progress:
         elif len(self._pending) > 2:
             # Never more than two steps ahead of the device: each holds a batch in its memory.
             jax.block_until_ready(self._pending[-3])
-        if self._step % self._settings.log_every == 0:
+        if is_turn(self._step, self._settings.log_every):
             self._print()
         return self._step
 

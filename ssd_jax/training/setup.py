@@ -100,7 +100,7 @@ def set_up(
         f"{len(class_names)} classes"
     )
     start, old = (0, None) if overwrite else newest_whole(workdir)
-    initial = None if old else processes.first_before_others(lambda: load_initial(config))
+    initial = None if old else load_initial(config)
     config = with_preprocessing(config, old, initial, console)
     config = with_fitted_priors(config, train_data.source.objects, old, console)
     meta = Meta(config, class_names)

@@ -89,6 +89,27 @@ def test_the_last_and_the_best_are_kept(tmp_path, config, state):
         checkpoints.choose(4, best=True)
 
 
+def test_the_best_is_by_the_metric_of_the_newest(tmp_path, config, state):
+    config.evaluate.best_metric = "voc07"
+    save(tmp_path, config, [at(state, 1)], scores=[0.77], keep=1)
+    config.evaluate.best_metric = "coco"
+    save(tmp_path, config, [at(state, 2), at(state, 3)], scores=[0.31, 0.25], keep=1)
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.steps == [2, 3]
+    assert checkpoints.best == 2
+
+
+def test_a_score_may_come_after_the_saving(tmp_path, config, state):
+    save(tmp_path, config, [at(state, 1), at(state, 2)], scores=[0.5], keep=2)
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.add_score(2, 0.6, Meta(config, CLASSES))
+    checkpoints.close()
+    assert Checkpoints(tmp_path).best == 2
+    assert Checkpoints(tmp_path).meta(2).mean_ap == 0.6
+    save(tmp_path, config, [at(state, 3)], keep=1)
+    assert Checkpoints(tmp_path).steps == [2, 3]
+
+
 def test_no_checkpoint_is_told(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no checkpoint in .*/nothing"):
         Checkpoints(tmp_path / "nothing")

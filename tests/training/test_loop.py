@@ -72,3 +72,5 @@ def test_an_evaluation_that_was_stopped_is_made_when_the_run_goes_on(
     assert f"step 2  mAP {evaluations[1].mean:.4f} on train[:32]" in printed
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert last == {"step": 2, "mAP": evaluations[1].mean}
+    assert Checkpoints(tmp_path).meta(2).mean_ap == evaluations[1].mean
+    assert Checkpoints(tmp_path).best == 2

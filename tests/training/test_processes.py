@@ -128,6 +128,15 @@ def test_two_processes_train_and_evaluate_as_one(tmp_path, shapes_folder):
     by_image = collections.Counter(found["image_id"] for found in detections)
     assert by_image == dict.fromkeys(range(32), 200)  # each image once, all its slots taken
 
+    tuning = training(tmp_path / "tuned", shapes_folder, 1)
+    first, _ = outputs(start_two(*tuning, f"--config.init={two}"))
+    assert "classes taken by name" in first
+    refused = start_two("evaluate.py", f"--ckpt={two}", "--model=nothing.onnx")
+    for process in refused:
+        _, told = process.communicate(timeout=300)
+        assert process.returncode == 1
+        assert "--model detects in one process" in told
+
 
 def wait_for_step(folder: Path, step: int, started: list[subprocess.Popen]) -> None:
     lines = folder / "run" / "metrics.jsonl"
