@@ -16,16 +16,19 @@ export.py made of it is what detects.
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
+from ml_collections import ConfigDict
 from rich.console import Console
 
 from ssd_jax import cli, compilation, export, hub, processes
 from ssd_jax.config import differences
-from ssd_jax.data import load_dataset
+from ssd_jax.data import Dataset, load_dataset
 from ssd_jax.detector import load_checkpoint
 from ssd_jax.evaluation import report
 from ssd_jax.evaluation.evaluator import (
+    Evaluation,
     compile_predict,
     evaluate,
     global_batch_size,
@@ -33,7 +36,8 @@ from ssd_jax.evaluation.evaluator import (
 )
 from ssd_jax.evaluation.page import render_page
 from ssd_jax.evaluation.scores import METRICS, check_metrics
-from ssd_jax.evaluation.speed import measure_speed
+from ssd_jax.evaluation.speed import Speed, measure_speed
+from ssd_jax.model import SSD
 from ssd_jax.recipe import build_model, build_predict, build_stages
 from ssd_jax.sharding import make_mesh, place, shardings
 
@@ -75,19 +79,7 @@ def main(arguments: Sequence[str]) -> None:
     changes = {name: new for name, (_, new) in differences(meta.config, config).items()}
     if engine is not None and any(name.startswith("detect.") for name in changes):
         raise ValueError(f"{MODEL.value} detects by its own settings: leave out --config.detect.*")
-    for name, flag in FOLDERS.items():
-        if flag.value is not None:
-            config.data[name] = flag.value
-    if config.data.kind == "voc_folder":
-        config.data.class_names = meta.class_names  # another folder may lack some of them
-    split = SPLIT.value or config.data.eval
-    dataset = processes.first_before_others(lambda: load_dataset(config.data, split))
-    if dataset.class_names != meta.class_names:
-        raise ValueError(
-            f"the checkpoint has {len(meta.class_names)} classes ({', '.join(meta.class_names)}), "
-            f"{dataset.name} {dataset.split} has {len(dataset.class_names)} "
-            f"({', '.join(dataset.class_names)}): give the data it was trained for"
-        )
+    dataset = open_dataset(config, meta.class_names)
     if engine is not None and engine.class_names != dataset.class_names:
         raise ValueError(
             f"{MODEL.value} has the classes {', '.join(engine.class_names)}, not those"
@@ -114,19 +106,10 @@ def main(arguments: Sequence[str]) -> None:
         )
     if not processes.is_first():
         return  # the rest is figures and files, once
-    batch_sizes = dict.fromkeys([1, global_batch_size(config, mesh)])
-    pictures = [dataset.source[row] for row in evaluation.rows[: max(batch_sizes)]]
-    speeds = [
-        measure_speed(
-            build_stages(config, model),
-            variables,
-            pictures,
-            canvas_size=config.data.canvas,
-            batch_size=size,
-        )
-        for size in batch_sizes
-        if engine is None and pictures  # a file does not show its stages
-    ]
+    speeds = []  # of an exported file: it does not show its stages
+    if engine is None:
+        batch_sizes = sorted({1, global_batch_size(config, mesh)})
+        speeds = measure_speeds(config, model, variables, evaluation, batch_sizes)
     metrics = report.metrics(evaluation, step, config.evaluate.inclusive_pixels, changes)
     device = mesh.devices.flat[0].device_kind
     page = render_page(evaluation, metrics, speeds=speeds, device=device)
@@ -144,14 +127,56 @@ def main(arguments: Sequence[str]) -> None:
             "metrics.json": json.dumps(metrics, indent=2) + "\n",
         },
     )
+    tell(console, evaluation, step)
+    console.print(f"{evaluation.speed}; metrics.json, detections.json and comp4/ are in {out}")
+    console.print(f"python -m webbrowser -t {out / 'report.html'}", highlight=False)
+
+
+def open_dataset(config: ConfigDict, class_names: tuple[str, ...]) -> Dataset:
+    """The split that the flags name, which has to have these classes."""
+    for name, flag in FOLDERS.items():
+        if flag.value is not None:
+            config.data[name] = flag.value
+    if config.data.kind == "voc_folder":
+        config.data.class_names = class_names  # another folder may lack some of them
+    split = SPLIT.value or config.data.eval
+    dataset = processes.first_before_others(lambda: load_dataset(config.data, split))
+    if dataset.class_names != class_names:
+        raise ValueError(
+            f"the checkpoint has {len(class_names)} classes ({', '.join(class_names)}), "
+            f"{dataset.name} {dataset.split} has {len(dataset.class_names)} "
+            f"({', '.join(dataset.class_names)}): give the data it was trained for"
+        )
+    return dataset
+
+
+def measure_speeds(
+    config: ConfigDict, model: SSD, variables: Any, evaluation: Evaluation, batch_sizes: list[int]
+) -> list[Speed]:
+    """Times the steps of a detection on the split's first pictures."""
+    rows = evaluation.rows[: max(batch_sizes)]
+    pictures = [evaluation.dataset.source[row] for row in rows]
+    return [
+        measure_speed(
+            build_stages(config, model),
+            variables,
+            pictures,
+            canvas_size=config.data.canvas,
+            batch_size=size,
+        )
+        for size in batch_sizes
+        if pictures
+    ]
+
+
+def tell(console: Console, evaluation: Evaluation, step: int) -> None:
+    """Prints the figures."""
     results, scores = evaluation.results, evaluation.scores
     console.print(report.table(results, scores))
     for line in (report.left_out(results, scores), report.coco_line(scores)):
         if line:
             console.print(line, highlight=False)
     console.print(f"step {step}  mAP {evaluation.mean:.4f}", highlight=False)
-    console.print(f"{evaluation.speed}; metrics.json, detections.json and comp4/ are in {out}")
-    console.print(f"python -m webbrowser -t {out / 'report.html'}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@
 The flags are train.py's, so that both see as many images of the same size with networks of the same
 width. Of torchvision are the transforms (its references' preset `ssd`), the anchors, the matcher,
 the loss and the whole detector around a VGG16 of the recipe's width and batch norm; the priors are
-the recipe's sizes, clipped as torchvision clips. SGD or AdamW, decay, warm-up and schedule follow
-the recipe. A recipe that sets what is not done here (`DONE`), such as an average of the weights, is
-refused. Its detections (score .01, NMS .45, 200 an image) are scored as evaluate.py scores ours.
+the recipe's sizes, clipped as torchvision clips, and match from the recipe's IoU. SGD or AdamW,
+decay, warm-up and schedule follow the recipe. A recipe that sets what is not done here (`DONE`),
+such as an average of the weights, is refused. Its detections (score .01, NMS .45, 200 an image) are
+scored as evaluate.py scores ours.
 Adds a line to benchmarks/results/peer_training.json. Needs torch and torchvision of one release.
 """
 
@@ -151,6 +152,7 @@ def build_detector(config: ConfigDict, num_classes: int) -> SSD:
         num_classes,
         image_mean=list(MEAN),
         image_std=[1 / 255.0] * 3,
+        iou_thresh=config.matching.threshold,
     )
 
 

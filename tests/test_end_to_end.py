@@ -298,6 +298,23 @@ def test_bad_input_is_one_line_that_names_it(arguments, message):
     assert message in line
 
 
+def test_a_schedule_leaves_what_the_command_line_gives(tmp_path):
+    done = run(
+        *("train.py", "--config", "configs/voc300.py", "--config.schedule=fast"),
+        *("--config.model.dtype=float32", f"--config.data.voc_root={tmp_path}"),
+        check=False,
+    )
+    assert "schedule=fast sets config.train.batch_size to 128" in done.stdout
+    assert "model.dtype" not in done.stdout  # float32 is the original's value, and was given
+    assert "no VOC2007" in done.stderr
+
+
+def test_help_lists_what_scripts_share():
+    done = run("train.py", "--help", check=False)
+    for flag in ("--config:", "--workdir:", "--coordinator:", "--compilation_cache:"):
+        assert flag in done.stdout
+
+
 def test_a_moved_run_is_all_that_detection_needs(trained, tmp_path):
     workdir, evaluation, _ = trained
     shutil.copytree(workdir, tmp_path / "moved")
