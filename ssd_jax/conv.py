@@ -154,7 +154,8 @@ def weight_gradient_by_products(
     For tap (i, j) it is the product of the input as that tap sees it with the gradient at the
     output, summed over images and places.
     """
-    if stride == (1, 1) and kernel_size[1] > 1:
+    reach = (kernel_size[1] - 1) * dilation[1]
+    if stride == (1, 1) and 0 < reach >= max(padding[1]):
         return _rows_by_columns(x, cotangent, kernel_size, padding, dilation)
     batch, height, width, _ = cotangent.shape
     channels = x.shape[3]

@@ -129,8 +129,8 @@ def _image_terms(
     positives = label_targets > 0
     num_positives = jnp.sum(positives)
 
-    log_sum = jax.lax.stop_gradient(jax.nn.logsumexp(conf, axis=-1))
-    against_background = log_sum - jax.lax.stop_gradient(conf[:, 0])
+    log_sum = jax.nn.logsumexp(conf, axis=-1)
+    against_background = jax.lax.stop_gradient(log_sum - conf[:, 0])
     wanted = jnp.floor(neg_pos_ratio * num_positives.astype(jnp.float32)).astype(jnp.int32)
     negatives = hard_negative_mask(
         against_background, label_targets == 0, jnp.maximum(wanted, min_negatives)
@@ -152,7 +152,8 @@ def _cross_entropy(
 ) -> Float[Array, "P"]:
     """-log softmax(logits)[target] of the priors that count, 0 of the others.
 
-    `log_sum` is the logits' logsumexp, whose part in the derivative is seen to here.
+    `log_sum` is the logits' logsumexp, whose part in the derivative is seen to here; its own
+    derivative counts in the second.
     """
     of_target = jnp.take_along_axis(logits, target[:, None], axis=-1)[:, 0]
     return jnp.where(counts, log_sum - of_target, 0)

@@ -169,6 +169,23 @@ def test_min_negatives_lets_empty_images_teach_the_background():
     assert jitted_loss(loc, conf, loc_targets, labels, min_negatives=5).conf > 0
 
 
+def test_the_second_derivative_is_softmaxs():
+    """diag(p) - p p^T of each prior that counts; both ways to take it."""
+    conf = jnp.asarray(np.random.default_rng(0).normal(size=(1, 3, 4)), jnp.float32)
+    labels, loc = jnp.array([[2, 0, 0]]), jnp.zeros((1, 3, 4))
+
+    def loss(conf):
+        return multibox_loss(loc, conf, loc, labels).conf
+
+    for hessian in (jax.hessian(loss), jax.jacrev(jax.grad(loss))):
+        ours = np.asarray(hessian(conf))[0, :, :, 0]
+        for prior in range(3):  # all count: one is positive, and it takes up to three negatives
+            p = np.exp(conf[0, prior]) / np.exp(conf[0, prior]).sum()
+            np.testing.assert_allclose(
+                ours[prior, :, prior], np.diag(p) - np.outer(p, p), atol=1e-6
+            )
+
+
 def test_gradient_in_closed_form():
     loc, conf, loc_targets, labels = random_batch(0)
 
