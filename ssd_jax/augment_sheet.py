@@ -1,5 +1,6 @@
 """Draws a sheet of augmented training samples with their boxes: `python -m ssd_jax.augment`."""
 
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -16,7 +17,7 @@ from ssd_jax.visualize import contact_sheet, draw_boxes, write_image
 
 CONFIG = cli.define_config()
 OUT = flags.DEFINE_string("out", "augmented.png", "The picture to write.")
-SAMPLES = flags.DEFINE_integer("samples", 24, "How many samples to draw.", 1)
+SAMPLES = flags.DEFINE_integer("samples", 24, "How many samples to draw, of those of a batch.", 1)
 STEP = flags.DEFINE_integer("step", 0, "The training step to draw the samples of.", 0)
 COLUMNS = 6
 
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
     batch = next(
         train_batches(
             dataset,
-            batch_size=SAMPLES.value,
+            batch_size=config.train.batch_size,
             canvas_size=config.data.canvas,
             slots=config.data.slots,
             seed=config.seed,
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str]) -> None:
     def augmented(key, *sample):
         return augment(key, *sample, image_size=size, mean=mean, std=std, options=options)
 
-    keys = row_keys(config.seed, STEP.value, SAMPLES.value)
+    keys = row_keys(config.seed, STEP.value, config.train.batch_size)
     on_device = to_device(batch, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
     images, boxes, labels = jax.tree.map(
         np.asarray, augmented(keys, *(on_device[name] for name in BATCH_FIELDS))
@@ -56,11 +57,13 @@ def main(arguments: Sequence[str]) -> None:
     colours = images * np.array(std, np.float32) + np.array(mean, np.float32)
     pixels = np.clip(np.rint(colours), 0, 255).astype(np.uint8)
     drawn = []
-    for picture, corners, classes in zip(pixels, boxes, labels, strict=True):
+    for picture, corners, classes in itertools.islice(
+        zip(pixels, boxes, labels, strict=True), SAMPLES.value
+    ):
         real = classes > 0
         names = [dataset.class_names[label - 1] for label in classes[real]]
         drawn.append(
             draw_boxes(picture, corners[real] * config.model.size, names, labels=classes[real])
         )
     write_image(OUT.value, contact_sheet(drawn, columns=COLUMNS, cell=(300, 300)))
-    print(f"{SAMPLES.value} samples of step {STEP.value} are in {OUT.value}")
+    print(f"{len(drawn)} samples of step {STEP.value} are in {OUT.value}")

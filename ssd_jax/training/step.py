@@ -157,10 +157,25 @@ def build_train_step(
             average = averaged(average, learned, state.step, config.ema.decay)
         taken = dataclasses.replace(state, opt_state=opt_state, average=average, **learned)
         state = _choose(finite & goes_on, taken, state)
+        # A step that is skipped counts in the schedule, as it does in `step`.
+        counted = _with_counts(state.opt_state, opt_state, goes_on)
+        state = dataclasses.replace(state, opt_state=counted)
         step = state.step + goes_on.astype(jnp.int32)
         return dataclasses.replace(state, step=step, skipped=skipped), metrics
 
     return train_step
+
+
+def _with_counts(kept: Any, taken: Any, goes_on: Array) -> Any:
+    """An optimizer's state with the schedules' counts of another."""
+
+    def is_schedule(node: Any) -> bool:
+        return isinstance(node, optax.ScaleByScheduleState)
+
+    def choose_count(kept: Any, taken: Any) -> Any:
+        return _choose(goes_on, taken, kept) if is_schedule(taken) else kept
+
+    return jax.tree.map(choose_count, kept, taken, is_leaf=is_schedule)
 
 
 def allowed_skips(config: ConfigDict) -> int:

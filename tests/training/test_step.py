@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from ssd_jax.recipe import build_model, build_predict
@@ -168,8 +169,16 @@ def test_a_batch_that_has_no_such_parts_is_refused():
         build_train_step(config, build_model(config, CLASSES), build_optimizer(config))
 
 
+def is_schedule(node):
+    return isinstance(node, optax.ScaleByScheduleState)
+
+
 def numbers(state):
-    return (state.learning, state.opt_state, state.average)
+    """All but the counts of steps."""
+    opt_state = jax.tree.map(
+        lambda node: None if is_schedule(node) else node, state.opt_state, is_leaf=is_schedule
+    )
+    return (state.learning, opt_state, state.average)
 
 
 def with_infinity(params):
@@ -208,6 +217,17 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count(with_faults):
     chex.assert_trees_all_equal(numbers(states[2]), numbers(states[1]))
     assert [int(state.skipped) for state in states] == [0, 0, 1, 1, 2, 2, 2]
     assert int(states[2].step) == 2
+
+
+def test_the_schedule_counts_a_step_that_is_skipped(with_faults):
+    states, _ = with_faults
+    for state in states:
+        (schedule,) = (
+            node
+            for node in jax.tree.leaves(state.opt_state, is_leaf=is_schedule)
+            if is_schedule(node)
+        )
+        assert int(schedule.count) == int(state.step)
 
 
 def test_training_goes_on_after_it_until_there_are_too_many(with_faults):
