@@ -4,7 +4,7 @@ Field numbers are those of BVLC's caffe.proto and of its SSD branch.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -34,7 +34,12 @@ _SCHEMA = {
     "PriorBoxParameter": {
         "min_size": (1, "float", "many"),
         "max_size": (2, "float", "many"),
+        "aspect_ratio": (3, "float", "many"),
+        "flip": (4, "bool", "one"),
         "clip": (5, "bool", "one"),
+        "variance": (6, "float", "many"),
+        "step": (10, "float", "one"),
+        "offset": (13, "float", "one"),
     },
     "V1LayerParameter": {"name": (4, "string", "one"), "blobs": (6, "BlobProto", "many")},
     "LayerParameter": {
@@ -111,17 +116,65 @@ def blobs_of(net: Any, path: Path) -> dict[str, list[np.ndarray]]:
     }
 
 
-def prior_sizes(net: Any) -> tuple[float, ...] | None:
-    """The sizes of the priors that the file's own PriorBox layers have, min sizes and last max.
+class PriorBoxes(NamedTuple):
+    """What a file's own PriorBox layers say, the smallest boxes first.
 
-    In whole pixels, as Caffe's layer takes them. None where the file has no such layers.
+    Attributes:
+      sizes: min sizes, and the last max size, in whole pixels, as Caffe's layer takes them.
+      aspect_ratios: of each layer, without 1 and without the inverses that it adds.
+      steps: pixels between priors; None where Caffe divides the picture's side.
+      variances: of centres and of sizes.
     """
-    parameters = [layer.prior_box_param for layer in net.layer if layer.type == "PriorBox"]
-    if not parameters:
+
+    sizes: tuple[float, ...]
+    aspect_ratios: tuple[tuple[float, ...], ...]
+    steps: tuple[float | None, ...]
+    variances: tuple[float, float]
+
+
+def prior_boxes_of(net: Any) -> PriorBoxes | None:
+    """The priors of the file's PriorBox layers; None where it has none.
+
+    Raises:
+      ValueError: they are of a kind that there is not here.
+    """
+    layers = [layer for layer in net.layer if layer.type == "PriorBox"]
+    if not layers:
         return None
-    smallest = sorted(int(parameter.min_size[0]) for parameter in parameters)
-    largest = max(int(parameter.max_size[0]) for parameter in parameters)
-    return (*map(float, smallest), float(largest))
+    for layer in layers:
+        _check_prior_box(layer)
+    boxes = sorted((layer.prior_box_param for layer in layers), key=lambda box: box.min_size[0])
+    centre, _, size, _ = _variances(boxes[0])
+    return PriorBoxes(
+        sizes=(*(float(int(box.min_size[0])) for box in boxes), float(int(boxes[-1].max_size[0]))),
+        aspect_ratios=tuple(tuple(r for r in box.aspect_ratio if r != 1) for box in boxes),
+        steps=tuple(box.step if box.HasField("step") else None for box in boxes),
+        variances=(round(centre, 6), round(size, 6)),  # they are float32
+    )
+
+
+def _check_prior_box(layer: Any) -> None:
+    box = layer.prior_box_param
+    variances = _variances(box)
+    wrong = {
+        "min_size": len(box.min_size) != 1,
+        "max_size": len(box.max_size) != 1,
+        "flip": box.HasField("flip") and not box.flip,
+        "clip": box.clip,  # of corners; `priors.clip` knows other programs' ways
+        "variance": len(variances) != 4 or variances[::2] != variances[1::2],
+        "offset": box.HasField("offset") and box.offset != 0.5,
+    }
+    for field, is_wrong in wrong.items():
+        if is_wrong:
+            raise ValueError(
+                f"its layer {layer.name} has a prior_box_param.{field} that priors have not here"
+            )
+
+
+def _variances(box: Any) -> list[float]:
+    """Of x, y, width and height, as Caffe reads them: one is for all, none is .1."""
+    given = list(box.variance) or [0.1]
+    return given * 4 if len(given) == 1 else given
 
 
 def _array(blob: Any, what: str) -> np.ndarray:

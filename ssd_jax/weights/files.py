@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssd_jax.weights import backbone, detectors
-from ssd_jax.weights.caffe_file import blobs_of, prior_sizes, read_net
+from ssd_jax.weights.caffe_file import blobs_of, prior_boxes_of, read_net
 from ssd_jax.weights.imported import Backbone, Imported
 from ssd_jax.weights.keras_file import read_keras
 from ssd_jax.weights.layout import State, listed, without_prefix
@@ -86,15 +86,25 @@ def _from_caffe(
     imported = _named(
         path, lambda: detectors.from_caffe(blobs, class_names=class_names, dataset=dataset)
     )
-    sizes = prior_sizes(net)
-    if sizes is None:
+    boxes = _named(path, lambda: prior_boxes_of(net))
+    if boxes is None:
         return imported
+    sizes = boxes.sizes
     if len(sizes) != len(imported.priors.min_sizes) + 1:
         raise ValueError(
             f"{path}: its PriorBox layers have {len(sizes) - 1} sizes for "
             f"{len(imported.priors.min_sizes)} feature maps"
         )
-    priors = dataclasses.replace(imported.priors, min_sizes=sizes[:-1], max_sizes=sizes[1:])
+    for step, (of_network, _) in zip(boxes.steps, imported.priors.steps, strict=True):
+        if step not in (None, of_network):
+            raise ValueError(f"{path}: its PriorBox layers have a step of {step}, not {of_network}")
+    priors = dataclasses.replace(
+        imported.priors,
+        min_sizes=sizes[:-1],
+        max_sizes=sizes[1:],
+        aspect_ratios=boxes.aspect_ratios,
+        variances=boxes.variances,
+    )
     return dataclasses.replace(imported, priors=priors)
 
 

@@ -83,6 +83,7 @@ class Imported:
         self.preprocessing.configure(config)
         config.priors.preset = self.dataset
         config.priors.sizes = (*self.priors.min_sizes, self.priors.max_sizes[-1])
+        config.priors.aspect_ratios = self.priors.aspect_ratios
         config.priors.clip = self.priors.clip
         config.priors.variances = self.priors.variances
         config.matching.bipartite = self.bipartite
@@ -93,4 +94,5 @@ class Imported:
             config.data.canvas = 640
             config.evaluate.best_metric = "coco"
             config.evaluate.inclusive_pixels = False
+        config.data.canvas = max(config.data.canvas, config.model.size)
         return config

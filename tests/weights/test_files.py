@@ -4,7 +4,7 @@ import struct
 import numpy as np
 import pytest
 
-from ssd_jax.weights.caffe_file import NetParameter, prior_sizes, read_caffemodel, read_net
+from ssd_jax.weights.caffe_file import NetParameter, prior_boxes_of, read_caffemodel, read_net
 from ssd_jax.weights.files import read_weights
 
 
@@ -60,18 +60,43 @@ def test_an_old_caffemodel_byte_by_byte(tmp_path):
     np.testing.assert_array_equal(read_caffemodel(path)["fc"][0], [[[[1.0, 2.0]]]])
 
 
-def test_sizes_of_the_priors_are_those_of_the_file(tmp_path):
-    def prior(smallest, largest):
-        sizes = b"".join(
-            varint(n << 3 | 5) + floats([size]) for n, size in ((1, smallest), (2, largest))
-        )
-        return field(100, field(1, b"p") + field(2, b"PriorBox") + field(203, sizes))
+def prior(*numbers: tuple[int, float], flags: bytes = b"") -> bytes:
+    """A PriorBox layer: field's number and value of its floats, and fields of other types."""
+    values = b"".join(varint(n << 3 | 5) + floats([value]) for n, value in numbers)
+    return field(100, field(1, b"p") + field(2, b"PriorBox") + field(203, values + flags))
 
+
+def test_priors_are_those_of_the_file(tmp_path):
     path = tmp_path / "net.caffemodel"
-    path.write_bytes(prior(76.8, 153.6) + prior(35.84, 76.8))
-    assert prior_sizes(read_net(path)) == (35.0, 76.0, 153.0)
+    variances = [(6, v) for v in (0.1, 0.1, 0.2, 0.2)]
+    large = prior((1, 76.8), (2, 153.6), (3, 2.0), (3, 4.0), (10, 16.0), *variances)
+    path.write_bytes(large + prior((1, 35.84), (2, 76.8), (3, 2.0), *variances))
+    boxes = prior_boxes_of(read_net(path))
+    assert boxes.sizes == (35.0, 76.0, 153.0)
+    assert boxes.aspect_ratios == ((2.0,), (2.0, 4.0))
+    assert boxes.steps == (None, 16.0)
+    assert boxes.variances == (0.1, 0.2)
+    path.write_bytes(prior((1, 35.84), (2, 76.8)))
+    assert prior_boxes_of(read_net(path)).variances == (0.1, 0.1)  # Caffe's default
     path.write_bytes(layer(b"conv1", blob([1.0], 1)))
-    assert prior_sizes(read_net(path)) is None
+    assert prior_boxes_of(read_net(path)) is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "flags", "what"),
+    [
+        ([], field(5, 1), "clip"),
+        ([], field(4, 0), "flip"),
+        ([(1, 50.0)], b"", "min_size"),
+        ([(6, 0.1), (6, 0.2), (6, 0.1), (6, 0.2)], b"", "variance"),
+        ([(13, 0.25)], b"", "offset"),
+    ],
+)
+def test_priors_of_another_kind_are_refused(tmp_path, numbers, flags, what):
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(prior((1, 35.0), (2, 76.0), *numbers, flags=flags))
+    with pytest.raises(ValueError, match=rf"layer p has a prior_box_param\.{what} that"):
+        prior_boxes_of(read_net(path))
 
 
 def test_blobs_not_of_their_shape_are_named(tmp_path):
