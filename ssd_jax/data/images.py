@@ -54,7 +54,7 @@ def decode_example(example: Example) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def decode_to_fit(
-    data: bytes, name: str, canvas_size: int, *, turned: bool = False
+    data: bytes, name: str, canvas_size: int, *, turned: bool = False, squash: bool = False
 ) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[int, int]]:
     """Decodes a picture and shrinks it to fit a canvas; a large JPEG is decoded at 1/2, 1/4 or 1/8.
 
@@ -63,6 +63,7 @@ def decode_to_fit(
       name: Its name, for the error.
       canvas_size: Side of the canvas in pixels.
       turned: As of `decode_image`.
+      squash: As of `shrink_to_fit`.
 
     Returns:
       The picture as of `shrink_to_fit`, and (height, width) of the whole one.
@@ -71,18 +72,28 @@ def decode_to_fit(
       ValueError: As of `decode_image`.
     """
     size = header_size(data, turned=turned) if data.startswith(_JPEG_START) else None
-    fitting = [f for f in _REDUCED_JPEG if size and max(size) >= f * canvas_size]
-    if size is None or not fitting:
+    reduced, factor = None, 1
+    if size is not None:
+        least = min(size) if squash else max(size)
+        factor = max((f for f in _REDUCED_JPEG if least >= f * canvas_size), default=1)
+    if size is not None and factor > 1:
+        reduced = _decode(data, name, _REDUCED_JPEG[factor], turned)
+    if size is None or reduced is None or not _is_reduced(reduced, size, factor):
         picture = decode_image(data, name, turned=turned)
-        return shrink_to_fit(picture, canvas_size), (picture.shape[0], picture.shape[1])
-    factor = max(fitting)
-    reduced = _decode(data, name, _REDUCED_JPEG[factor], turned)
-    height, width = _fitted(size, canvas_size)
+        whole = (picture.shape[0], picture.shape[1])
+        return shrink_to_fit(picture, canvas_size, squash=squash), whole
+    height, width = _fitted(size, canvas_size, squash)
     # A side that the factor does not divide was padded until it did: what is padded is cut off.
     padded_height = round(height * reduced.shape[0] * factor / size[0])
     padded_width = round(width * reduced.shape[1] * factor / size[1])
     shrunk = cv2.resize(reduced, (padded_width, padded_height), interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(shrunk[:height, :width], cv2.COLOR_BGR2RGB), size
+
+
+def _is_reduced(reduced: np.ndarray, size: tuple[int, int], factor: int) -> bool:
+    """Whether it is of the size: OpenCV may read another orientation than imagesize."""
+    sides = zip(reduced.shape, size, strict=False)
+    return all(abs(side * factor - whole) < factor for side, whole in sides)
 
 
 def _decode(data: bytes, name: str, flags: int, turned: bool) -> UInt8[np.ndarray, "H W 3"]:
@@ -142,26 +153,30 @@ def is_turned(data: bytes, annotated_size: tuple[int, int]) -> bool:
 
 
 def shrink_to_fit(
-    image: UInt8[np.ndarray, "H W 3"], canvas_size: int
+    image: UInt8[np.ndarray, "H W 3"], canvas_size: int, *, squash: bool = False
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Shrinks a picture larger than a square canvas (area averaging), keeping its aspect ratio.
+    """Shrinks a picture larger than a square canvas (area averaging).
 
     Args:
       image: The picture.
       canvas_size: Side of the canvas in pixels.
+      squash: Shrink each side that is too long by itself, which keeps more of the other; else both,
+        which keeps the aspect ratio.
 
     Returns:
       A picture of at most that height and width; the same one if it fits.
     """
     if max(image.shape[:2]) <= canvas_size:
         return image
-    height, width = _fitted((image.shape[0], image.shape[1]), canvas_size)
+    height, width = _fitted((image.shape[0], image.shape[1]), canvas_size, squash)
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _fitted(size: tuple[int, int], canvas_size: int) -> tuple[int, int]:
-    """(height, width) of a picture shrunk so that its longer side is the canvas'."""
+def _fitted(size: tuple[int, int], canvas_size: int, squash: bool) -> tuple[int, int]:
+    """(height, width) of a picture shrunk to the canvas, as of `shrink_to_fit`."""
     height, width = size
+    if squash:
+        return min(height, canvas_size), min(width, canvas_size)
     longest = max(size)
     return (
         max(1, round(height * canvas_size / longest)),
@@ -170,18 +185,19 @@ def _fitted(size: tuple[int, int], canvas_size: int) -> tuple[int, int]:
 
 
 def place_on_canvas(
-    image: UInt8[np.ndarray, "H W 3"], canvas_size: int
+    image: UInt8[np.ndarray, "H W 3"], canvas_size: int, *, squash: bool = False
 ) -> tuple[UInt8[np.ndarray, "S S 3"], tuple[int, int]]:
     """Puts a picture, shrunk if need be, at the top left of a square black canvas.
 
     Args:
       image: The picture.
       canvas_size: Side S of the canvas in pixels.
+      squash: As of `shrink_to_fit`.
 
     Returns:
       The canvas, and (height, width) of the picture on it.
     """
-    image = shrink_to_fit(image, canvas_size)
+    image = shrink_to_fit(image, canvas_size, squash=squash)
     height, width = image.shape[:2]
     canvas = np.zeros((canvas_size, canvas_size, 3), np.uint8)
     canvas[:height, :width] = image

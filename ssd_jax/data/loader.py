@@ -10,10 +10,12 @@ import contextlib
 import functools
 import gc
 import logging
+import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Generator, Iterator
-from typing import cast
+from typing import Any, cast
 
 import grain
 import jax
@@ -183,16 +185,27 @@ def _iterate(
             flags.FLAGS.mark_as_parsed()
         loaded = loaded.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2),
-            worker_init_fn=_leave_signals_to_the_parent,
+            worker_init_fn=_live_as_the_parent,
         )
     drained = _drain(iter(loaded), shared_memory=workers > 0)
     return _log_skipped(drained, dataset) if dataset else drained
 
 
-def _leave_signals_to_the_parent(worker: int, workers: int) -> None:
-    """A scheduler or Ctrl-C signals all processes at once; the last batches are needed still."""
+def _live_as_the_parent(worker: int, workers: int) -> None:
+    """A worker ends when its parent does, killed or not, and not before.
+
+    A scheduler or Ctrl-C signals all processes at once; the last batches are needed still.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=[parent], daemon=True).start()
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _log_skipped(batches: Generator[Batch], dataset: Dataset) -> Generator[Batch]:

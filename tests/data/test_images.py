@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ssd_jax.data import images
 from ssd_jax.data.images import (
     decode_image,
     decode_to_fit,
@@ -89,6 +90,24 @@ def test_reduced_decoding_comes_close_to_area_averaging(size: tuple[int, int], s
     picture, original_size = decode_to_fit(data, "a", 150)
     assert original_size == size and picture.shape == expected.shape
     assert np.abs(picture.astype(int) - expected).max() <= 6
+
+
+@pytest.mark.parametrize("size", [(800, 1208), (1208, 800), (90, 1208), (640, 640)])
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_each_side_can_be_shrunk_by_itself(size: tuple[int, int], suffix: str):
+    data = make.encode(make.picture(*size), suffix)
+    picture, original_size = decode_to_fit(data, "a", 150, squash=True)
+    shape = min(size[0], 150), min(size[1], 150)
+    assert original_size == size and picture.shape == (*shape, 3)
+    expected = cv2.resize(decode_image(data, "a"), shape[::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(picture.astype(int) - expected).max() <= 6
+
+
+def test_an_orientation_that_is_read_differently_distorts_nothing(monkeypatch):
+    data = make.encode(make.picture(600, 400))
+    monkeypatch.setattr(images, "header_size", lambda data, turned: (400, 600))  # as imagesize may
+    picture, original_size = decode_to_fit(data, "a", 100, turned=True)
+    assert original_size == (600, 400) and picture.shape == (100, 67, 3)
 
 
 @pytest.mark.parametrize("height", [601, 603, 607, 299])

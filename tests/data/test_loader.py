@@ -1,7 +1,12 @@
 import dataclasses
 import itertools
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +20,7 @@ from ssd_jax.data.loader import count_slots, eval_batches, train_batches
 from ssd_jax.data.policies import Policies
 from tests.data import make
 
+ROOT = Path(__file__).parents[2]
 CANVAS = 48
 SIZES = [(20, 30), (48, 48), (96, 60), (10, 40), (31, 33), (48, 20), (24, 24)]
 COUNTS = [2, 0, 3, 1, 1, 0, 2]
@@ -128,6 +134,44 @@ def test_a_batch_follows_from_seed_and_step(dataset: Dataset):
 
 def test_nothing_is_left_to_do_at_the_last_step(dataset: Dataset):
     assert train(dataset, 3, start_step=3) == []
+
+
+ENDLESS = """
+import itertools, multiprocessing, pathlib, sys
+from tests.data.test_loader import file_dataset, CANVAS
+from ssd_jax.data.loader import train_batches
+
+if __name__ == "__main__":
+    batches = train_batches(
+        file_dataset(pathlib.Path(sys.argv[1])),
+        batch_size=4, canvas_size=CANVAS, slots=0, seed=5, stop_step=10**6, workers=1,
+    )
+    for _ in batches:
+        for worker in multiprocessing.active_children():
+            print(worker.pid, flush=True)
+"""
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path):
+    program = tmp_path / "endless.py"
+    program.write_text(ENDLESS)
+    command = [sys.executable, str(program), str(tmp_path)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        parent.kill()
+    for _ in range(200):
+        if not is_running(worker):
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    raise AssertionError("the worker lived on")
+
+
+def is_running(process_id: int) -> bool:
+    """Whether there is such a process that has not ended, as one that nobody waits for has."""
+    status = Path(f"/proc/{process_id}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
