@@ -10,16 +10,18 @@ from pathlib import Path
 from absl import flags
 from rich.console import Console
 
-from ssd_jax import cli
+from ssd_jax import cli, hub
 from ssd_jax.detector import Detector
 from ssd_jax.export.write import FORMATS, write
 
-CKPT = flags.DEFINE_string("ckpt", None, "The run's folder, as given to train.py.")
+CKPT = flags.DEFINE_string(
+    "ckpt", None, "The run's folder, as given to train.py, or hf://OWNER/NAME."
+)
 STEP = flags.DEFINE_integer("step", None, "The checkpoint to export [the newest].")
 BEST = flags.DEFINE_bool("best", False, "Export the checkpoint of the highest mAP.")
 FORMAT = flags.DEFINE_enum("format", None, FORMATS, "What to write.")
 BATCH = flags.DEFINE_string("batch", "dynamic", "Images a call takes: a number, or any.")
-OUT = flags.DEFINE_string("out", None, "The file [CKPT/model.FORMAT].")
+OUT = flags.DEFINE_string("out", None, "The file [CKPT/model.FORMAT, here if CKPT is hf://...].")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -34,7 +36,8 @@ def main(arguments: Sequence[str]) -> None:
         raise ValueError(f"--batch is {BATCH.value!r}: give a number, or 'dynamic' for any")
     batch = None if BATCH.value == "dynamic" else int(BATCH.value)
     detector = Detector.from_checkpoint(CKPT.value, step=STEP.value, best=BEST.value)
-    out = Path(OUT.value or Path(CKPT.value) / f"model.{FORMAT.value}")
+    folder = Path() if hub.is_address(CKPT.value) else Path(CKPT.value)
+    out = Path(OUT.value or folder / f"model.{FORMAT.value}")
     write(detector, out, format=FORMAT.value, batch=batch)
     Console(soft_wrap=True).print(
         f"{out}, {out.stat().st_size / 1e6:.1f} MB, {len(detector.class_names)} classes\n"

@@ -174,8 +174,10 @@ class Detector:
             array is no image; a threshold is none.
         """
         minimum = self._minimum_scores(score_threshold)
-        if isinstance(images, str | Path | np.ndarray | PilImage):
-            return self._run([place(images, self.engine.canvas)], 1, minimum)[0]
+        # An array of another library is told to be none of ours, not taken row by row.
+        if isinstance(images, str | Path | np.ndarray | PilImage) or hasattr(images, "__array__"):
+            picture: Any = images
+            return self._run([place(picture, self.engine.canvas)], 1, minimum)[0]
         results = self._stream(images, minimum, return_exceptions)
         return results if isinstance(images, Iterator) else list(results)
 

@@ -20,6 +20,11 @@ class PilImage(Protocol):
         """The image in another mode."""
 
 
+_NO_PICTURE = (
+    "an image is a path, an RGB uint8 array [H, W, 3] or a PIL image, got {}: of an array of "
+    "another library give np.asarray(image); None is what cv2.imread gives for what it cannot read"
+)
+
 Picture = str | Path | np.ndarray | PilImage
 """A file, an RGB uint8 array [H, W, 3], or a PIL image of any mode."""
 
@@ -29,7 +34,7 @@ class Placed:
     """A picture on the canvas of a network.
 
     Attributes:
-      canvas: the picture, shrunk if need be, at the top left.
+      canvas: the picture, each side shrunk by itself if need be, at the top left.
       size: (height, width) of the picture on the canvas.
       original_size: (height, width) of the picture as it was given.
     """
@@ -54,6 +59,8 @@ def read_picture(picture: Picture) -> UInt8[np.ndarray, "H W 3"]:
         return _checked(picture)
     if isinstance(picture, PilImage):
         return _from_pil(picture)
+    if not isinstance(picture, str | Path):
+        raise ValueError(_NO_PICTURE.format(type(picture).__name__))
     return decode_image(Path(picture).read_bytes(), str(picture), turned=True)
 
 
@@ -69,11 +76,13 @@ def place(picture: Picture, canvas_size: int) -> Placed:
     """
     if isinstance(picture, str | Path):
         data = Path(picture).read_bytes()
-        pixels, original_size = decode_to_fit(data, str(picture), canvas_size, turned=True)
+        pixels, original_size = decode_to_fit(
+            data, str(picture), canvas_size, turned=True, squash=True
+        )
     else:
         pixels = read_picture(picture)
         original_size = (pixels.shape[0], pixels.shape[1])
-    canvas, size = place_on_canvas(pixels, canvas_size)
+    canvas, size = place_on_canvas(pixels, canvas_size, squash=True)
     return Placed(canvas, size, original_size)
 
 

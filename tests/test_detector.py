@@ -1,6 +1,8 @@
 """Detector on an engine whose answers are known: what goes in, what comes out, in what order."""
 
 import itertools
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -100,7 +102,7 @@ def test_thresholds_overall_and_by_class():
 
 def test_draw_takes_what_detection_takes(tmp_path):
     detector = color_detector()
-    image = picture((40, 60, 200, 220), height=240, width=320)
+    image = picture((40, 60, 200, 220), height=320, width=320)
     result = detector(image)
     drawn = detector.draw(image, result)
     changed = (drawn != image).any(axis=2)
@@ -109,7 +111,7 @@ def test_draw_takes_what_detection_takes(tmp_path):
     path = save(tmp_path / "one.png", image)
     np.testing.assert_array_equal(detector.draw(Image.open(path), result), drawn)
     np.testing.assert_array_equal(detector.draw(path, result), drawn)
-    with pytest.raises(ValueError, match=r"of \(height, width\) \(240, 320\), this one has"):
+    with pytest.raises(ValueError, match=r"of \(height, width\) \(320, 320\), this one has"):
         detector.draw(image[:100], result)
 
 
@@ -186,6 +188,32 @@ def test_jax_compiles_once_a_batch_size_whatever_the_threads(engine_parts, monke
 def test_arrays_that_are_no_pictures_are_refused(array, hint):
     with pytest.raises(ValueError, match=hint):
         color_detector()(array)
+
+
+def test_what_is_no_picture_is_told_by_its_type():
+    # In a process of its own: in tests types are checked before the code that tells it.
+    program = """
+import jax.numpy as jnp
+from tests.colors import color_detector, picture
+found, *faults = color_detector()([picture((4, 6, 20, 22)), None, b"", 3], return_exceptions=True)
+assert len(found.scores) == 1
+print(*(type(fault).__name__ for fault in faults), *faults)
+color_detector()(jnp.zeros((8, 8, 3), jnp.uint8))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.startswith("ValueError ValueError ValueError ")
+    for kind in ("NoneType", "bytes", "int"):
+        assert f"got {kind}: " in done.stdout
+    assert "got ArrayImpl: of an array of another library give np.asarray(image)" in done.stderr
+
+
+def test_a_wide_picture_keeps_its_rows():
+    """What is larger than the canvas in one direction is not shrunk in the other."""
+    wide = np.zeros((40, 640, 3), np.uint8)
+    wide[7:9, 100:400] = (255, 0, 0)  # would be gone at a tenth of the height
+    (box,) = color_detector()(wide).boxes
+    np.testing.assert_allclose(box, [100, 7, 400, 9], atol=10)
+    np.testing.assert_allclose(box[[1, 3]], [7, 9], atol=0.01)
 
 
 def test_files_of_every_depth_are_right(tmp_path):

@@ -46,29 +46,33 @@ def sources_in(arguments: Sequence[str], out: Path) -> list[Source]:
 
     Args:
       arguments: a file that is not there is taken too, for its fault is told with those of others.
-      out: the output folder.
+      out: the output folder; where it lies in a folder that is searched, it is left out.
 
     Raises:
       FileNotFoundError: a folder without pictures and videos, a glob that matches nothing, or not
         one of the files is there.
       ValueError: an output file would take the place of a picture or video.
     """
-    found = list(dict.fromkeys(source for text in arguments for source in _named(text)))
+    found = list(dict.fromkeys(source for text in arguments for source in _named(text, out)))
     if not any(source.path.is_file() for source in found):
         raise FileNotFoundError(f"no such file or folder: {' '.join(map(str, arguments))}")
     names = [source.drawn_name for source in found]
     if len(set(names)) < len(names):  # the same name in two folders: tell them apart by folder
         found = [Source(s.path, Path(*s.path.resolve().parts[1:])) for s in found]
+    written = {(out / source.drawn_name).resolve() for source in found}
     for source in found:
-        if (out / source.drawn_name).resolve() == source.path.resolve():
+        if source.path.resolve() in written:
             raise ValueError(f"{source.path} would be drawn over: give another folder as --out")
     return found
 
 
-def _named(argument: str) -> Iterable[Source]:
+def _named(argument: str, out: Path) -> Iterable[Source]:
     path = Path(argument)
     if path.is_dir():
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES + VIDEOS)
+        there = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES + VIDEOS)
+        # What an earlier call wrote into the folder itself is not searched.
+        own = out.resolve() if path.resolve() in out.resolve().parents else None
+        inside = [p for p in there if own is None or own not in p.resolve().parents]
         if not inside:
             raise FileNotFoundError(
                 f"no picture or video ({' '.join(PICTURES + VIDEOS)}) in folder {argument}"

@@ -58,6 +58,12 @@ def test_missing_files_are_left_for_the_end_unless_all_are(tmp_path):
         sources_in([str(tmp_path / "empty")], tmp_path / "out")
 
 
+def test_what_an_earlier_call_wrote_is_not_searched(tmp_path):
+    touch(tmp_path / "1.jpg", tmp_path / "out/1.jpg", tmp_path / "output/2.jpg")
+    found = sources_in([str(tmp_path)], tmp_path / "out")
+    assert [str(source.name) for source in found] == ["1.jpg", "output/2.jpg"]
+
+
 def test_nothing_is_drawn_over(tmp_path):
     touch(tmp_path / "1.jpg")
     with pytest.raises(ValueError, match=r"1\.jpg would be drawn over: give another folder"):
