@@ -72,26 +72,26 @@ def decode_to_fit(
       ValueError: As of `decode_image`.
     """
     size = header_size(data, turned=turned) if data.startswith(_JPEG_START) else None
-    reduced, factor = None, 1
-    if size is not None:
-        least = min(size) if squash else max(size)
-        factor = max((f for f in _REDUCED_JPEG if least >= f * canvas_size), default=1)
+    least = 0 if size is None else min(size) if squash else max(size)
+    factor = max((f for f in _REDUCED_JPEG if least >= f * canvas_size), default=1)
     if size is not None and factor > 1:
         reduced = _decode(data, name, _REDUCED_JPEG[factor], turned)
-    if size is None or reduced is None or not _is_reduced(reduced, size, factor):
-        picture = decode_image(data, name, turned=turned)
-        whole = (picture.shape[0], picture.shape[1])
-        return shrink_to_fit(picture, canvas_size, squash=squash), whole
-    height, width = _fitted(size, canvas_size, squash)
-    # A side that the factor does not divide was padded until it did: what is padded is cut off.
-    padded_height = round(height * reduced.shape[0] * factor / size[0])
-    padded_width = round(width * reduced.shape[1] * factor / size[1])
-    shrunk = cv2.resize(reduced, (padded_width, padded_height), interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(shrunk[:height, :width], cv2.COLOR_BGR2RGB), size
+        # If not, OpenCV and imagesize read another orientation, and the whole picture tells.
+        if _is_reduced(reduced, size, factor):
+            height, width = _fitted(size, canvas_size, squash)
+            # A side that the factor does not divide was padded until it did: that is cut off.
+            padded_height = round(height * reduced.shape[0] * factor / size[0])
+            padded_width = round(width * reduced.shape[1] * factor / size[1])
+            padded_size = (padded_width, padded_height)
+            shrunk = cv2.resize(reduced, padded_size, interpolation=cv2.INTER_AREA)
+            return cv2.cvtColor(shrunk[:height, :width], cv2.COLOR_BGR2RGB), size
+    picture = decode_image(data, name, turned=turned)
+    whole = (picture.shape[0], picture.shape[1])
+    return shrink_to_fit(picture, canvas_size, squash=squash), whole
 
 
 def _is_reduced(reduced: np.ndarray, size: tuple[int, int], factor: int) -> bool:
-    """Whether it is of the size: OpenCV may read another orientation than imagesize."""
+    """Whether a picture decoded at 1 / factor is of the size that its header says."""
     sides = zip(reduced.shape, size, strict=False)
     return all(abs(side * factor - whole) < factor for side, whole in sides)
 
