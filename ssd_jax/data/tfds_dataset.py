@@ -58,7 +58,7 @@ def load_tfds(
     except (ValueError, KeyError) as fault:
         there = ", ".join(sorted(builder.info.splits))
         raise ValueError(f"no split {split!r} of {name}: there are {there}") from fault
-    if not own_names:  # of a feature with names TFDS checks it
+    if fields.labels and not own_names:  # of a feature with names TFDS checks it
         highest = int(source.objects.labels.max(initial=0))
         if highest > len(names):
             raise ValueError(

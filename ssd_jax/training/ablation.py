@@ -76,19 +76,15 @@ def ablate(
     unknown = sorted(set(only) - variants.keys())
     if unknown:
         raise ValueError(f"there is no choice {unknown[0]!r}, but {', '.join(map(repr, variants))}")
+    runs = _done(out, variants, seeds)  # before any training: it may be another recipe's
     names = [name for name in variants if not only or name in only]
     todo = [(seed, name) for seed in range(seeds) for name in names]
     for number, (seed, name) in enumerate(todo, start=1):
-        folder = _folder(out, name, seed)
-        if _read(folder, variants[name]) is None:
+        if (name, seed) not in runs:
             console.print(f"run {number} of {len(todo)}: {name}, seed {seed}", style="bold")
+            folder = _folder(out, name, seed)
             _write(folder, variants[name], _train(variants[name], name, seed, folder, console))
-    read = (
-        _read(_folder(out, name, seed), variants[name])
-        for name in variants
-        for seed in range(seeds)
-    )
-    done = [run for run in read if run is not None]
+    done = [*_done(out, variants, seeds).values()]  # other processes' too
     console.print(Markdown(table(done)))
     report.write_files(out, {TABLE: table(done)})
     console.print(f"{TABLE} and the runs are in {out}, each with its {RESULT}")
@@ -181,6 +177,16 @@ def _train(config: ConfigDict, choice: str, seed: int, folder: Path, console: Co
     if evaluation is None:  # a SIGTERM ended the run; the same command goes on with it
         raise SystemExit(0)
     return Run(choice, seed, evaluation.mean, round(time.monotonic() - start, 1))
+
+
+def _done(out: Path, variants: Mapping[str, ConfigDict], seeds: int) -> dict[tuple[str, int], Run]:
+    """The runs that are done, by variant and seed; a ValueError if one is of another recipe."""
+    read = {
+        (name, seed): _read(_folder(out, name, seed), config)
+        for name, config in variants.items()
+        for seed in range(seeds)
+    }
+    return {key: run for key, run in read.items() if run is not None}
 
 
 def _read(folder: Path, config: ConfigDict) -> Run | None:
