@@ -5,16 +5,18 @@
     python evaluate.py --ckpt hf://owner/name --out results
     python evaluate.py --ckpt runs/shapes --config.detect.iou_threshold=0.6
     python evaluate.py --ckpt runs/shapes --model runs/shapes/model.onnx --runtime openvino
+    python evaluate.py --ckpt runs/voc300 --voc_root VOCdevkit --split 2012_test --unannotated
 
 The checkpoint says which data, classes and network; the data's folders can be given anew with
 --voc_root, --archives, --root, --data_dir, --annotations and --images where they lie elsewhere now.
 With --config.detect.FIELD=VALUE and --config.evaluate.FIELD=VALUE it detects and scores by other
 settings than in training; the results' folder is named after them. With --model, a file that
-export.py made of it is what detects.
+export.py made of it is what detects. With --unannotated it only writes what is found, for a server
+that knows the objects of the split.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,10 @@ from ssd_jax.data import Dataset, load_dataset
 from ssd_jax.detector import load_checkpoint
 from ssd_jax.evaluation import report
 from ssd_jax.evaluation.evaluator import (
+    Detected,
     Evaluation,
     compile_predict,
+    detect,
     evaluate,
     global_batch_size,
     predict_by,
@@ -51,6 +55,9 @@ BEST = flags.DEFINE_bool("best", False, "Evaluate the checkpoint of the highest 
 NAMES = flags.DEFINE_list("metrics", list(METRICS), f"Some of {','.join(METRICS)}.")
 SPLIT = flags.DEFINE_string("split", None, "The split [the one evaluated in training].")
 OUT = flags.DEFINE_string("out", None, "Folder of the results [CKPT/evaluation/SPLIT].")
+UNANNOTATED = flags.DEFINE_bool(
+    "unannotated", False, "Only detect and write result files: the split's objects are not public."
+)
 MODEL, RUNTIME = cli.define_model()
 FOLDERS = {
     name: flags.DEFINE_string(name, None, f"config.data.{name}, if not as it was in training.")
@@ -66,6 +73,8 @@ def main(arguments: Sequence[str]) -> None:
     if source is None:
         raise ValueError("--ckpt is missing: give a run's folder, such as --ckpt runs/shapes")
     check_metrics(NAMES.value)
+    if UNANNOTATED.value and flags.FLAGS["metrics"].present:
+        raise ValueError("without annotations nothing is scored: leave out --metrics")
     connect_processes()
     compilation.enable_cache(CACHE.value)
     if MODEL.value and processes.are_several():
@@ -93,43 +102,51 @@ def main(arguments: Sequence[str]) -> None:
         predict = compile_predict(build_predict(config, model), mesh)
     else:
         predict = predict_by(engine)
+    out = Path(OUT.value) if OUT.value else results_folder(workdir, dataset.split, changes)
     with cli.progress_bar(console) as bar:
         task = bar.add_task(f"evaluating step {step}", total=len(dataset))
-        evaluation = evaluate(
-            config,
-            predict,
-            place(variables, replicated),
-            dataset,
-            mesh,
+        what = (
+            *(config, predict, place(variables, replicated), dataset, mesh),
             lambda done, _: bar.update(task, completed=done),
-            NAMES.value,
         )
+        if UNANNOTATED.value:
+            detected: Detected = detect(*what)
+        else:
+            detected = evaluate(*what, NAMES.value)
     if not processes.is_first():
         return  # the rest is figures and files, once
+    if not isinstance(detected, Evaluation):
+        report.write_files(out, report.detection_files(detected.results))
+        console.print(f"{detected.speed}; detections.json and comp4/ are in {out}")
+        return
     speeds = []  # of an exported file: it does not show its stages
     if engine is None:
         batch_sizes = sorted({1, global_batch_size(config, mesh)})
-        speeds = measure_speeds(config, model, variables, evaluation, batch_sizes)
-    metrics = report.metrics(evaluation, step, config.evaluate.inclusive_pixels, changes)
+        speeds = measure_speeds(config, model, variables, detected, batch_sizes)
+    metrics = report.metrics(detected, step, config.evaluate.inclusive_pixels, changes)
     device = mesh.devices.flat[0].device_kind
-    page = render_page(evaluation, metrics, speeds=speeds, device=device)
-    name = dataset.split
-    if engine is not None:
-        name += f"-{Path(MODEL.value).name}-{RUNTIME.value or 'default'}"
-    for field, value in changes.items():
-        name += f"-{field.rpartition('.')[2]}={value}"
-    out = Path(OUT.value) if OUT.value else workdir / "evaluation" / name
+    page = render_page(detected, metrics, speeds=speeds, device=device)
     report.write_files(
         out,
         {
-            **report.result_files(evaluation),
+            **report.result_files(detected.results),
             "report.html": page,
             "metrics.json": json.dumps(metrics, indent=2) + "\n",
         },
     )
-    tell(console, evaluation, step)
-    console.print(f"{evaluation.speed}; metrics.json, detections.json and comp4/ are in {out}")
+    tell(console, detected, step)
+    console.print(f"{detected.speed}; metrics.json, detections.json and comp4/ are in {out}")
     console.print(f"python -m webbrowser -t {out / 'report.html'}", highlight=False)
+
+
+def results_folder(workdir: Path, split: str, changes: Mapping[str, Any]) -> Path:
+    """Where the results go: a folder of the run, named after all that is not as in training."""
+    name = split
+    if MODEL.value:
+        name += f"-{Path(MODEL.value).name}-{RUNTIME.value or 'default'}"
+    for field, value in changes.items():
+        name += f"-{field.rpartition('.')[2]}={value}"
+    return workdir / "evaluation" / name
 
 
 def open_dataset(config: ConfigDict, class_names: tuple[str, ...]) -> Dataset:
@@ -140,7 +157,9 @@ def open_dataset(config: ConfigDict, class_names: tuple[str, ...]) -> Dataset:
     if config.data.kind == "voc_folder":
         config.data.class_names = class_names  # another folder may lack some of them
     split = SPLIT.value or config.data.eval
-    dataset = processes.first_before_others(lambda: load_dataset(config.data, split))
+    dataset = processes.first_before_others(
+        lambda: load_dataset(config.data, split, annotated=not UNANNOTATED.value)
+    )
     if dataset.class_names != class_names:
         raise ValueError(
             f"the checkpoint has {len(class_names)} classes ({', '.join(class_names)}), "

@@ -129,6 +129,29 @@ def test_evaluate_takes_a_folder_that_lacks_a_class(tmp_path):
     assert "not in the means, for want of objects: circle" in done.stdout
 
 
+def test_a_split_without_annotations_is_detected_as_one_with_them(tmp_path):
+    config = small_config("")
+    config.data.kind, config.data.eval = "voc_folder", "test"
+    untrained_detector(config, ("circle", "square")).save(tmp_path / "run")
+    objects = {name: [make.xml_object("square", (8, 6, 40, 30))] for name in ("a", "b")}
+    root = make.voc_folder(tmp_path / "data", objects, {"test": ["b", "a"]})
+    flags = f"--ckpt={tmp_path / 'run'}", f"--root={root}"
+    run("evaluate.py", *flags, f"--out={tmp_path / 'scored'}", "--metrics=voc")
+    shutil.rmtree(root / "Annotations")
+    done = run("evaluate.py", *flags, f"--out={tmp_path / 'found'}", "--unannotated")
+    assert "detections.json and comp4/ are in" in done.stdout
+    found = {p.relative_to(tmp_path / "found") for p in (tmp_path / "found").rglob("*.*")}
+    assert sorted(map(str, found)) == [
+        *("comp4/comp4_det_test_circle.txt", "comp4/comp4_det_test_square.txt"),
+        "detections.json",
+    ]
+    for path in found:
+        content = (tmp_path / "found" / path).read_text()
+        assert content and content == (tmp_path / "scored" / path).read_text()
+    done = run("evaluate.py", *flags, "--unannotated", "--metrics=voc", check=False)
+    assert "leave out --metrics" in done.stderr and done.returncode == 1
+
+
 def test_detect_draws_and_writes_boxes_in_pixels_of_the_original(trained, tmp_path):
     workdir, evaluation, _ = trained
     pictures = tmp_path / "pictures"

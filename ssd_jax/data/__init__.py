@@ -23,9 +23,11 @@ __all__ = [
 ]
 
 KINDS = ("shapes", "shapes/small", "voc", "voc_folder", "coco", "coco_json", "tfds")
+UNANNOTATED_KINDS = ("voc", "voc_folder", "coco", "coco_json")
+"""Kinds that have splits whose objects are not public."""
 
 
-def load_dataset(settings: Any, split: str) -> Dataset:
+def load_dataset(settings: Any, split: str, *, annotated: bool = True) -> Dataset:
     """Opens a split of the dataset that a recipe's `data` section names.
 
     What a kind needs is imported only here: `import ssd_jax.data` stays cheap.
@@ -44,6 +46,8 @@ def load_dataset(settings: Any, split: str) -> Dataset:
         `VocFolder`, `load_coco`, `load_custom_coco` and `load_tfds` for the others.
       split: 'train' or 'test' (shapes), '2007_trainval+2012_trainval' (voc), lists of
         ImageSets/Main joined by '+' (voc_folder), 'train2017' (coco), and so on.
+      annotated: False opens a split whose objects are not public ('2012_test' of voc with voc_root,
+        'test-dev2017' of coco with root), without any; of voc, voc_folder, coco and coco_json.
 
     Returns:
       The split; TFDS's datasets are prepared first if they are not there yet.
@@ -52,6 +56,11 @@ def load_dataset(settings: Any, split: str) -> Dataset:
       FileNotFoundError: A folder or file is not there.
       ValueError: The kind or the split is unknown, or an annotation is broken.
     """
+    if not annotated and settings.kind not in UNANNOTATED_KINDS:
+        raise ValueError(
+            f"data.kind is {settings.kind!r}, whose splits all have annotations: those of "
+            f"{', '.join(UNANNOTATED_KINDS)} may lack them"
+        )
     match settings.kind:
         case "shapes" | "shapes/small":
             from ssd_jax.data.shapes import load_shapes
@@ -59,8 +68,10 @@ def load_dataset(settings: Any, split: str) -> Dataset:
             config = settings.kind.partition("/")[2] or "full"
             return load_shapes(split, data_dir=settings.data_dir, config=config)
         case "voc":
-            from ssd_jax.data.voc import load_voc
+            from ssd_jax.data.voc import load_unannotated_voc, load_voc
 
+            if not annotated:
+                return load_unannotated_voc(split, voc_root=settings.voc_root)
             return load_voc(
                 split,
                 data_dir=settings.data_dir,
@@ -71,7 +82,7 @@ def load_dataset(settings: Any, split: str) -> Dataset:
             from ssd_jax.data.folder import VocFolder
 
             root = _required(settings.root, settings.kind)
-            folder = VocFolder(root, split, tuple(settings.class_names))
+            folder = VocFolder(root, split, tuple(settings.class_names), annotated=annotated)
             return Dataset(root, split, folder, folder.class_names)
         case "coco":
             from ssd_jax.data.coco_2017 import load_coco
@@ -81,6 +92,7 @@ def load_dataset(settings: Any, split: str) -> Dataset:
                 root=settings.root,
                 archives=settings.archives,
                 data_dir=settings.data_dir,
+                annotated=annotated,
             )
         case "coco_json":
             from ssd_jax.data.custom_coco import load_custom_coco
@@ -91,6 +103,7 @@ def load_dataset(settings: Any, split: str) -> Dataset:
                 annotations=settings.annotations,
                 images=settings.images,
                 fraction=settings.fraction,
+                annotated=annotated,
             )
         case "tfds":
             from ssd_jax.data.tfds_dataset import load_tfds

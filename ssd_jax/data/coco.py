@@ -51,6 +51,7 @@ class CocoJson(FileSource):
         *,
         part: Part = "all",
         fraction: float = 0.0,
+        annotated: bool = True,
     ) -> None:
         """Reads the annotations. Both arguments may lie in zips, as of `archive_path`.
 
@@ -59,13 +60,15 @@ class CocoJson(FileSource):
           image_folder: Where the images' `file_name`s lie.
           part: As of `names_of_part`.
           fraction: How much of the file is 'test'.
+          annotated: False takes a file of images and categories only, as of a test split whose
+            objects are not public; no image then has any.
 
         Raises:
           FileNotFoundError: The file, the folder or an image is not there.
           ValueError: The file is broken, or its ids do not match.
         """
         path, folder = Path(annotation_file), Path(image_folder)
-        content = read_instances(path)
+        content = read_instances(path, annotated=annotated)
         images = _by_id(content["images"], "image", path)
         categories = sorted(_by_id(content["categories"], "category", path).items())
         self.category_ids = tuple(number for number, _ in categories)
@@ -129,16 +132,20 @@ def names_of_part(names: Sequence[str], part: Part, fraction: float) -> set[str]
     return test if part == "test" else set(names) - test
 
 
-def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
+def find_split(root: str | Path, split: str, *, annotated: bool = True) -> tuple[Path, Path]:
     """The annotation file and image folder of a split, in COCO's layout or a common export's.
 
         root/annotations/instances_SPLIT.json   root/SPLIT/          COCO's own
         root/annotations/SPLIT.json             root/images/SPLIT/, root/images/ or root/
         root/SPLIT/_annotations.coco.json       root/SPLIT/          Roboflow's export
 
+    Of a split without annotations the file is root/annotations/image_info_SPLIT.json, and the
+    pictures of test-dev2017 are among those in root/test2017/.
+
     Args:
       root: The dataset's folder.
       split: A split's name: 'train2017'.
+      annotated: Whether the split has annotations.
 
     Returns:
       (annotation file, image folder).
@@ -150,19 +157,25 @@ def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}: set data.root to COCO's folder")
     names = (
-        f"annotations/instances_{split}.json",
+        f"annotations/{'instances' if annotated else 'image_info'}_{split}.json",
         f"annotations/{split}.json",
         f"{split}/_annotations.coco.json",
     )
     annotation_file = next((root / name for name in names if (root / name).is_file()), None)
     if annotation_file is None:
-        raise FileNotFoundError(f"no annotations of split {split!r} in {root}: {', '.join(names)}")
-    folders = (split, f"images/{split}", "images", ".")
+        what = "annotations" if annotated else "list of images"
+        raise FileNotFoundError(f"no {what} of split {split!r} in {root}: {', '.join(names)}")
+    pictures = split if annotated else split.replace("-dev", "")
+    folders = (split, pictures, f"images/{split}", f"images/{pictures}", "images", ".")
     return annotation_file, next(root / name for name in folders if (root / name).is_dir())
 
 
-def read_instances(path: Path) -> dict[str, list[dict[str, Any]]]:
+def read_instances(path: Path, *, annotated: bool = True) -> dict[str, list[dict[str, Any]]]:
     """The file's content, with all that is required of every entry.
+
+    Args:
+      path: The file, which may lie in a zip.
+      annotated: False reads no annotations, and none need be there.
 
     Raises:
       FileNotFoundError: There is no such file.
@@ -175,6 +188,8 @@ def read_instances(path: Path) -> dict[str, list[dict[str, Any]]]:
         content = json.loads(data)
     except ValueError as error:
         raise ValueError(f"{path}: broken JSON ({error})") from None
+    if isinstance(content, dict) and not annotated:
+        content["annotations"] = []
     if not isinstance(content, dict) or any(entries not in content for entries in _REQUIRED):
         raise ValueError(f"{path}: not COCO's instances: it lacks one of {', '.join(_REQUIRED)}")
     for entries, required in _REQUIRED.items():

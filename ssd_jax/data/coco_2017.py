@@ -66,7 +66,9 @@ def find_coco(
     return annotations / "annotations" / f"instances_{split}.json", pictures / split
 
 
-def load_coco(split: str, *, root: str = "", archives: str = "", data_dir: str = "") -> Dataset:
+def load_coco(
+    split: str, *, root: str = "", archives: str = "", data_dir: str = "", annotated: bool = True
+) -> Dataset:
     """Opens a split of COCO 2017: 80 classes, labels contiguous in the order of COCO's ids.
 
     Args:
@@ -75,6 +77,8 @@ def load_coco(split: str, *, root: str = "", archives: str = "", data_dir: str =
       archives: A folder of the official zips; '': data_dir/downloads/coco, where what is missing is
         downloaded.
       data_dir: TFDS's folder of datasets; '' for its default (~/tensorflow_datasets).
+      annotated: Whether the split has annotations; 'test2017' and 'test-dev2017' have none, and
+        lie in `root`.
 
     Returns:
       The split. The pictures stay in the zips, which compare each one's checksum as it is read.
@@ -84,6 +88,14 @@ def load_coco(split: str, *, root: str = "", archives: str = "", data_dir: str =
       OSError: A zip cannot be downloaded.
       ValueError: There is no such split, or the annotations or a zip are broken.
     """
-    annotation_file, images = find_coco(split, root=root, archives=archives, data_dir=data_dir)
-    coco = CocoJson(annotation_file, images)
+    if annotated:
+        annotation_file, images = find_coco(split, root=root, archives=archives, data_dir=data_dir)
+    elif root:
+        annotation_file, images = find_split(root, split, annotated=False)
+    else:
+        raise FileNotFoundError(
+            f"set data.root to an unpacked COCO with the pictures of {split} and "
+            f"annotations/image_info_{split}.json"
+        )
+    coco = CocoJson(annotation_file, images, annotated=annotated)
     return Dataset("coco", split, coco, coco.class_names, coco.category_ids)

@@ -9,7 +9,7 @@ from ssd_jax.data.example import Dataset
 
 
 def find_custom_split(
-    split: str, *, root: str = "", annotations: str = "", images: str = ""
+    split: str, *, root: str = "", annotations: str = "", images: str = "", annotated: bool = True
 ) -> tuple[Path, Path, Part]:
     """Where a split lies: its annotation file, its pictures, and which part of the file it is.
 
@@ -30,12 +30,18 @@ def find_custom_split(
         raise FileNotFoundError(
             "set data.root to the dataset's folder, or data.annotations to its JSON file"
         )
-    file, folder = find_split(root, split)
+    file, folder = find_split(root, split, annotated=annotated)
     return file, Path(root) / images if images else folder, "all"
 
 
 def load_custom_coco(
-    split: str, *, root: str = "", annotations: str = "", images: str = "", fraction: float = 0.0
+    split: str,
+    *,
+    root: str = "",
+    annotations: str = "",
+    images: str = "",
+    fraction: float = 0.0,
+    annotated: bool = True,
 ) -> Dataset:
     """Opens a split, straight from the files.
 
@@ -46,6 +52,7 @@ def load_custom_coco(
       images: The folder or zip of the pictures, a path in root; '' finds it: images/ beside the
         annotations or in root, or root itself; for a file a split as `find_split` says.
       fraction: How much of `annotations` is 'test'; which images, depends on their names alone.
+      annotated: Whether the split has annotations.
 
     Returns:
       The split.
@@ -54,6 +61,8 @@ def load_custom_coco(
       FileNotFoundError: A folder, file or picture is not there.
       ValueError: There is no such split, or the annotations are broken.
     """
-    file, folder, part = find_custom_split(split, root=root, annotations=annotations, images=images)
-    coco = CocoJson(file, folder, part=part, fraction=fraction)
+    file, folder, part = find_custom_split(
+        split, root=root, annotations=annotations, images=images, annotated=annotated
+    )
+    coco = CocoJson(file, folder, part=part, fraction=fraction, annotated=annotated)
     return Dataset(root or annotations, split, coco, coco.class_names, coco.category_ids)

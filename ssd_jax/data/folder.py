@@ -29,7 +29,12 @@ class VocFolder(FileSource):
     """
 
     def __init__(
-        self, root: str | Path, split: str, class_names: Sequence[str] | None = None
+        self,
+        root: str | Path,
+        split: str,
+        class_names: Sequence[str] | None = None,
+        *,
+        annotated: bool = True,
     ) -> None:
         """Reads the annotations of a split.
 
@@ -38,6 +43,8 @@ class VocFolder(FileSource):
           split: Name of a list in ImageSets/Main, or several joined: 'train+val'.
           class_names: The classes in the order of their labels; None or empty: all that the
             folder's annotations name (of every split, so that all splits agree), sorted.
+          annotated: False leaves the annotations unread, as of a test split whose objects are not
+            public: no image then has any.
 
         Raises:
           FileNotFoundError: The folder, a list, an image or an annotation is not there.
@@ -48,7 +55,10 @@ class VocFolder(FileSource):
             raise FileNotFoundError(f"no folder {root}: set data.root to a folder in VOC's layout")
         names = split_names(root, split)
         files = _image_files(root / "JPEGImages")
-        annotations = {name: _annotation(root, name) for name in names}
+        if annotated:
+            annotations = {name: _annotation(root, name) for name in names}
+        else:
+            annotations = dict.fromkeys(names, VocAnnotation(size=None, objects=()))
         self.class_names = tuple(class_names or _all_classes(root, annotations))
         label_of = {name: k for k, name in enumerate(self.class_names, start=1)}
         odd = OddBoxes()

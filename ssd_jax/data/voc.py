@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 from ssd_jax.data import devkit
 from ssd_jax.data.archives import find_archives
 from ssd_jax.data.example import Concatenated, Dataset
+from ssd_jax.data.folder import VocFolder
 from ssd_jax.data.images import decode_image
 from ssd_jax.data.odd_boxes import OddBoxes
 from ssd_jax.data.tfds_source import TfdsSource, prepare
@@ -179,6 +180,31 @@ def load_voc(split: str, *, data_dir: str = "", voc_root: str = "", archives: st
             )
         sources.append(TfdsSource(builder.data_path, _SPLITS[name]))
     return Dataset("voc", split, Concatenated(sources), CLASS_NAMES)
+
+
+def load_unannotated_voc(split: str, *, voc_root: str) -> Dataset:
+    """Opens a split whose objects are not public, straight from the files.
+
+    Args:
+      split: '2012_test': a year, '_', and a list of its ImageSets/Main.
+      voc_root: An unpacked VOCdevkit with that year's pictures and lists.
+
+    Returns:
+      The split, without objects.
+
+    Raises:
+      FileNotFoundError: The devkit, the list or a picture is not there.
+      ValueError: The split is no year and list.
+    """
+    year, _, name = split.partition("_")
+    if not (year.isdecimal() and name):
+        raise ValueError(f"no split {split!r} without annotations: it is like 2012_test")
+    if not voc_root:
+        raise FileNotFoundError(
+            f"set data.voc_root to a VOCdevkit with the pictures of VOC{year} {name}"
+        )
+    folder = devkit.FolderDevkit(voc_root, year).folder
+    return Dataset("voc", split, VocFolder(folder, name, CLASS_NAMES, annotated=False), CLASS_NAMES)
 
 
 def _local_builder(year: str, data_dir: str, voc_root: str) -> Voc:

@@ -31,15 +31,13 @@ SCORE_DECIMALS = 6
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """What a detector found on a split, and how good it is.
+class Detected:
+    """What a detector found on a split.
 
     Attributes:
       dataset: the split.
       results: its objects and the detections, boxes in pixels of the original images.
       rows: the dataset's row of each image of the results, which lack what cannot be decoded.
-      scores: the figures.
-      best_metric: the metric that ranks checkpoints.
       images_per_second: over the whole pass but its first batch, which compiles; None if there was
         no other.
     """
@@ -47,14 +45,7 @@ class Evaluation:
     dataset: Dataset
     results: SplitResults
     rows: list[int]
-    scores: Scores
-    best_metric: str
     images_per_second: float | None
-
-    @property
-    def mean(self) -> float:
-        """The mean AP that ranks checkpoints."""
-        return self.scores.mean_ap[self.best_metric]
 
     def picture(self, image: int) -> UInt8[np.ndarray, "H W 3"]:
         """An image of the results, RGB, by its place in them."""
@@ -65,6 +56,24 @@ class Evaluation:
         """For people: '146 images/s'."""
         rate = self.images_per_second
         return "all in one batch" if rate is None else f"{rate:.0f} images/s"
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation(Detected):
+    """What a detector found on a split, and how good it is.
+
+    Attributes:
+      scores: the figures.
+      best_metric: the metric that ranks checkpoints.
+    """
+
+    scores: Scores
+    best_metric: str
+
+    @property
+    def mean(self) -> float:
+        """The mean AP that ranks checkpoints."""
+        return self.scores.mean_ap[self.best_metric]
 
 
 def evaluate(
@@ -78,15 +87,8 @@ def evaluate(
 ) -> Evaluation:
     """Detects on every image of a dataset exactly once and scores the detections.
 
-    Of several processes each reads its part of every batch, and all of them return the whole.
-
     Args:
-      config: a whole config; `data`, `evaluate` and `detect` count.
-      predict: of `compile_predict` for the same mesh, or of `predict_by`.
-      variables: what the model's `apply` takes, on the mesh.
-      dataset: the split.
-      mesh: the devices to spread each batch over.
-      progress: called with the numbers of images done and to do after every batch.
+      config, predict, variables, dataset, mesh, progress: as of `detect`.
       metrics: names of `scores.METRICS`, besides the config's `best_metric`.
 
     Returns:
@@ -98,6 +100,41 @@ def evaluate(
     best_metric = config.evaluate.best_metric
     metrics = list(dict.fromkeys([*metrics, best_metric]))
     check_metrics(metrics)
+    found = detect(config, predict, variables, dataset, mesh, progress)
+    scores = score(
+        found.results,
+        metrics,
+        inclusive_pixels=config.evaluate.inclusive_pixels,
+        threshold_inclusive=config.evaluate.threshold_inclusive,
+    )
+    return Evaluation(
+        dataset, found.results, found.rows, found.images_per_second, scores, best_metric
+    )
+
+
+def detect(
+    config: ConfigDict,
+    predict: Predict,
+    variables: Any,
+    dataset: Dataset,
+    mesh: jax.sharding.Mesh,
+    progress: Progress = lambda done, total: None,
+) -> Detected:
+    """Detects on every image of a dataset exactly once.
+
+    Of several processes each reads its part of every batch, and all of them return the whole.
+
+    Args:
+      config: a whole config; `data`, `evaluate` and `detect` count.
+      predict: of `compile_predict` for the same mesh, or of `predict_by`.
+      variables: what the model's `apply` takes, on the mesh.
+      dataset: the split.
+      mesh: the devices to spread each batch over.
+      progress: called with the numbers of images done and to do after every batch.
+
+    Raises:
+      ValueError: the split is empty.
+    """
     _, rows = shardings(mesh)
     batch_size = global_batch_size(config, mesh)
     batches = eval_batches(
@@ -134,17 +171,10 @@ def evaluate(
         detections=[image.detections for image in seen],
         ground_truth=[image.ground_truth for image in seen],
     )
-    return Evaluation(
+    return Detected(
         dataset=dataset,
         results=results,
         rows=[image.row for image in seen],
-        scores=score(
-            results,
-            metrics,
-            inclusive_pixels=config.evaluate.inclusive_pixels,
-            threshold_inclusive=config.evaluate.threshold_inclusive,
-        ),
-        best_metric=best_metric,
         images_per_second=(done - first) / seconds if done > first else None,
     )
 

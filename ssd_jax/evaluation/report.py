@@ -105,14 +105,17 @@ def metrics(
     }
 
 
-def result_files(evaluation: Evaluation) -> dict[str, str]:
-    """What was found and what is there, in the formats of COCO and VOC: path -> content."""
-    results = evaluation.results
+def detection_files(results: SplitResults) -> dict[str, str]:
+    """What was found, in the formats of COCO and VOC: path -> content."""
     return {
         "detections.json": json.dumps(to_results(results)),
-        "ground_truth.json": json.dumps(to_instances(results)),
         **{f"comp4/{name}": text for name, text in devkit_files(results).items()},
     }
+
+
+def result_files(results: SplitResults) -> dict[str, str]:
+    """What was found and what is there, in the formats of COCO and VOC: path -> content."""
+    return {**detection_files(results), "ground_truth.json": json.dumps(to_instances(results))}
 
 
 def write_json(path: Path, content: Any) -> None:

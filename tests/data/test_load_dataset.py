@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from ssd_jax import config as config_lib
-from ssd_jax.data import KINDS, load_dataset
+from ssd_jax.data import KINDS, load_dataset, voc
 from tests.data import make
 
 DOG = make.xml_object("dog", (8, 6, 40, 30))
@@ -55,6 +56,48 @@ def test_coco(tmp_path: Path):
     dataset = load_dataset(settings("coco", root=str(tmp_path)), "val2017")
     assert dataset.class_names == ("dog",) and dataset.source[0]["image_id"] == 3
     assert dataset.category_ids == (5,)
+
+
+@pytest.mark.parametrize("kind", ["voc", "voc_folder"])
+def test_a_voc_split_without_annotations(kind: str, tmp_path: Path):
+    root = make.voc_folder(tmp_path / "VOC2012", {"b": [DOG], "a": [DOG]}, {"test": ["b", "a"]})
+    shutil.rmtree(root / "Annotations")
+    fields = dict(voc_root=str(tmp_path), root=str(root), class_names=("cat", "dog"))
+    split = {"voc": "2012_test", "voc_folder": "test"}[kind]
+    dataset = load_dataset(settings(kind, **fields), split, annotated=False)
+    assert [dataset.source.name(row) for row in range(len(dataset))] == ["b.jpg", "a.jpg"]
+    assert dataset.source[1]["labels"].shape == (0,) and dataset.source[1]["boxes"].shape == (0, 4)
+    assert dataset.class_names == (voc.CLASS_NAMES if kind == "voc" else ("cat", "dog"))
+    with pytest.raises((FileNotFoundError, ValueError)):
+        load_dataset(settings(kind, **fields), split)
+
+
+@pytest.mark.parametrize("kind", ["coco", "coco_json"])
+def test_a_coco_split_without_annotations(kind: str, tmp_path: Path):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "test2017").mkdir()
+    (tmp_path / "test2017" / "a.jpg").write_bytes(make.encode(make.picture(60, 80)))
+    images = [{"id": 3, "file_name": "a.jpg", "height": 60, "width": 80}]
+    content = {"images": images, "categories": [{"id": 5, "name": "dog"}]}
+    (tmp_path / "annotations/image_info_test-dev2017.json").write_text(json.dumps(content))
+    given = settings(kind, root=str(tmp_path))
+    dataset = load_dataset(given, "test-dev2017", annotated=False)
+    assert (dataset.class_names, dataset.category_ids, len(dataset)) == (("dog",), (5,), 1)
+    example = dataset.source[0]
+    assert example["image_id"] == 3 and len(example["labels"]) == 0
+    with pytest.raises(FileNotFoundError, match="instances_test-dev2017"):
+        load_dataset(given, "test-dev2017")
+
+
+def test_splits_that_cannot_lack_annotations(tmp_path: Path):
+    with pytest.raises(ValueError, match="'shapes', whose splits all have annotations"):
+        load_dataset(settings("shapes"), "test", annotated=False)
+    with pytest.raises(FileNotFoundError, match=r"set data\.voc_root to .* VOC2012 test"):
+        load_dataset(settings("voc"), "2012_test", annotated=False)
+    with pytest.raises(ValueError, match=r"no split 'test' .*it is like 2012_test"):
+        load_dataset(settings("voc", voc_root=str(tmp_path)), "test", annotated=False)
+    with pytest.raises(FileNotFoundError, match=r"set data\.root .*image_info_test-dev2017.json"):
+        load_dataset(settings("coco"), "test-dev2017", annotated=False)
 
 
 @pytest.mark.parametrize("kind", ["voc_folder", "coco_json"])

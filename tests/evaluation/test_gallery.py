@@ -15,7 +15,7 @@ from tests.evaluation.make import TURNED_BOX, TURNED_SIZE, turned_split
 def test_a_picture_that_exif_turns_is_shown_as_it_was_annotated(tmp_path):
     dataset, results = turned_split(tmp_path)
     scores = score(results, ["voc"], inclusive_pixels=False, threshold_inclusive=False)
-    evaluation = Evaluation(dataset, results, [0], scores, "voc", None)
+    evaluation = Evaluation(dataset, results, [0], None, scores, "voc")
     ranked = scores.ranked
     errors = classify_errors(results, ranked, inclusive_pixels=False)
     items, pictures = gallery_content(

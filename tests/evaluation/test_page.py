@@ -47,7 +47,7 @@ def evaluation():
     results = type(results)(**{**vars(results), "class_names": (HOSTILE, "dog", "emu")})
     scores = score(results, list(METRICS), inclusive_pixels=False, threshold_inclusive=False)
     dataset = Dataset("made up", "test", Pictures(30), results.class_names)
-    return Evaluation(dataset, results, [*range(30)], scores, "voc", 12.0)
+    return Evaluation(dataset, results, [*range(30)], 12.0, scores, "voc")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tests.evaluation.make import TURNED_BOX, TURNED_SIZE, turned_split
 def test_a_picture_that_exif_turns_is_drawn_as_it_was_annotated(tmp_path):
     dataset, results = turned_split(tmp_path)
     scores = score(results, ["voc"], inclusive_pixels=False, threshold_inclusive=False)
-    sheet = report.picture_sheet(Evaluation(dataset, results, [0], scores, "voc", None))
+    sheet = report.picture_sheet(Evaluation(dataset, results, [0], None, scores, "voc"))
     assert sheet.shape == (300, 300, 3)
     scale = 296 / TURNED_SIZE[0]  # it fills the cell's height but for two pixels at each end
     rows, columns = np.where(sheet.min(axis=-1) > 250)  # the object, but for the line round it

@@ -128,7 +128,7 @@ def test_none_of_an_evaluation_either(tmp_path, count, drawn):
     draw = build_draw(config, build_model(config, CLASSES), CLASSES)
     log, faults = MetricLog(tmp_path, 0), Faults(config, dataset, tmp_path, console)
     progress = Progress(config, 0, log, console, faults, draw)
-    progress.evaluated(Evaluation(dataset, results, [0], scores, "voc", None))
+    progress.evaluated(Evaluation(dataset, results, [0], None, scores, "voc"))
     progress.close()
     log.close()
     values = list(board_events(tmp_path))
