@@ -55,6 +55,7 @@ def get_config() -> ConfigDict:
     config.augment.contrast_range = (0.5, 1.5)  # script: contrast_lower, contrast_upper
     config.augment.saturation_range = (0.5, 1.5)  # script: saturation_lower, saturation_upper
     config.augment.hue_delta = 36.0  # script: hue_delta 18, in OpenCV's units of two degrees
+    config.augment.hue_wraps = False  # caffe: im_transforms.cpp, AdjustHue: bytes stop at 0
     config.augment.channel_shuffle_probability = 0.0  # script: random_order_prob
     config.augment.expand_probability = 0.5  # script: expand_param, prob
     config.augment.max_expand = 4.0  # script: max_expand_ratio; section 3.6: 16 times the area

@@ -163,6 +163,7 @@ def _photometric(uniform: Sequence[Float[Array, ""]], options: Augmentation) -> 
         contrast_last=order < 0.5,
         saturation=jnp.where(applied[2], between(*options.saturation_range, saturation), 1.0),
         hue=jnp.where(applied[3], between(-turn, turn, hue), 0.0),
+        hue_wraps=jnp.bool_(options.hue_wraps),
         channels=jnp.array(_CHANNEL_ORDERS, jnp.int32)[jnp.where(shuffled, below(6, which), 0)],
     )
 

@@ -18,6 +18,8 @@ class Augmentation:
         contrast_range: factors on all channels.
         saturation_range: factors on the saturation.
         hue_delta: the hue turns by up to this many degrees.
+        hue_wraps: a hue turned below 0 degrees, red, goes on from 360 (all PyTorch programs)
+            instead of staying at 0 (Caffe, whose hues are bytes: reds never turn to magenta).
         photometric_probability: chance of each of these four, independently.
         channel_shuffle_probability: chance that the channels are permuted.
         expand_probability: chance that the picture is placed on a larger one, filled with the mean.
@@ -46,6 +48,7 @@ class Augmentation:
     contrast_range: tuple[float, float] = (0.5, 1.5)
     saturation_range: tuple[float, float] = (0.5, 1.5)
     hue_delta: float = 36.0
+    hue_wraps: bool = False
     photometric_probability: float = 0.5
     channel_shuffle_probability: float = 0.0
     expand_probability: float = 0.5

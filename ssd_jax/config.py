@@ -74,6 +74,7 @@ def base() -> ConfigDict:
     config.augment.contrast_range = (0.5, 1.5)
     config.augment.saturation_range = (0.5, 1.5)
     config.augment.hue_delta = 36.0  # degrees
+    config.augment.hue_wraps = False
     config.augment.channel_shuffle_probability = 0.0
     config.augment.expand_probability = 0.5
     config.augment.max_expand = 4.0
@@ -163,7 +164,8 @@ def to_json(config: ConfigDict) -> str:
 def from_json(text: str) -> ConfigDict:
     """A config written by `to_json`, also by an older version that had fewer fields.
 
-    Fields that it lacks get their defaults: a new field's default is what was done before it.
+    Fields that it lacks get their defaults: a new field's default is what was done before it,
+    unless that was a mistake.
 
     Raises:
       ValueError: it has fields that this version does not know.

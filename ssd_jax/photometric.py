@@ -8,13 +8,14 @@ from jaxtyping import Bool, Float, Int
 
 
 class Photometric(NamedTuple):
-    """One distortion of the colours; (0, 1, 1, 0, (0, 1, 2)) and any `contrast_last` is none."""
+    """One distortion of the colours; (0, 1, any, 1, 0, any, (0, 1, 2)) is none."""
 
     brightness: Float[Array, ""]  # added, of 255
     contrast: Float[Array, ""]  # factor
     contrast_last: Bool[Array, ""]  # after saturation and hue instead of before
     saturation: Float[Array, ""]  # factor
     hue: Float[Array, ""]  # degrees
+    hue_wraps: Bool[Array, ""]  # below 0 degrees it goes on from 360 instead of staying at 0
     channels: Int[Array, "3"]  # the channel that each channel is taken from
 
 
@@ -36,7 +37,9 @@ def distort(image: Float[Array, "h w 3"], parameters: Photometric) -> Float[Arra
     is_red, is_green = value == red, value == green
     difference = jnp.where(is_red, green - blue, jnp.where(is_green, blue - red, red - green))
     sextant = jnp.where(is_red, 0.0, jnp.where(is_green, 2.0, 4.0))
-    hue = sextant + difference / jnp.where(chroma > 0.0, chroma, 1.0) + parameters.hue / 60.0
+    hue = sextant + difference / jnp.where(chroma > 0.0, chroma, 1.0)
+    hue = jnp.where(hue < 0.0, hue + 6.0, hue) + parameters.hue / 60.0
+    hue = jnp.where(parameters.hue_wraps, hue, jnp.maximum(hue, 0.0))
     chroma = jnp.minimum(chroma * parameters.saturation, value)
     untouched = (parameters.saturation == 1.0) & (parameters.hue == 0.0)
     planes = []

@@ -29,7 +29,7 @@ from tests.reference.boxes import iou
 MEAN = (123.0, 117.0, 104.0)
 DEFAULTS = Augmentation()
 WHOLE = (0.0, 0.0, 1.0, 1.0)
-NO_DISTORTION = (0.0, 1.0, False, 1.0, 0.0, (0, 1, 2))
+NO_DISTORTION = (0.0, 1.0, False, 1.0, 0.0, False, (0, 1, 2))
 
 # A small object, a large one, a narrow one, one without width, one in a corner; and empty slots
 # with boxes left in them.
@@ -50,11 +50,14 @@ NO_WIDTH = 5
 LABELS = np.array([3, 1, 0, 2, NO_WIDTH, 4, 0, 0], np.int32)
 
 
-def make_photometric(brightness, contrast, contrast_last, saturation, hue, channels) -> Photometric:
+def make_photometric(
+    brightness, contrast, contrast_last, saturation, hue, hue_wraps, channels
+) -> Photometric:
     return Photometric(
         *(jnp.float32(value) for value in (brightness, contrast)),
         jnp.bool_(contrast_last),
         *(jnp.float32(value) for value in (saturation, hue)),
+        jnp.bool_(hue_wraps),
         jnp.array(channels, jnp.int32),
     )
 
@@ -237,13 +240,14 @@ def test_no_size_gives_no_picture(kernel):
 
 DISTORTIONS = [
     NO_DISTORTION,
-    (25.0, 1.0, False, 1.0, 0.0, (0, 1, 2)),
-    (-32.0, 1.5, False, 1.0, 0.0, (0, 1, 2)),
-    (0.0, 0.5, True, 1.5, 0.0, (0, 1, 2)),
-    (0.0, 1.0, False, 0.5, 36.0, (0, 1, 2)),
-    (0.0, 1.0, True, 1.0, -36.0, (1, 2, 0)),
-    (30.0, 1.4, True, 1.3, 20.0, (2, 0, 1)),
-    (30.0, 1.4, False, 1.3, -20.0, (2, 1, 0)),
+    (25.0, 1.0, False, 1.0, 0.0, False, (0, 1, 2)),
+    (-32.0, 1.5, False, 1.0, 0.0, False, (0, 1, 2)),
+    (0.0, 0.5, True, 1.5, 0.0, True, (0, 1, 2)),
+    (0.0, 1.0, False, 0.5, 36.0, False, (0, 1, 2)),
+    (0.0, 1.0, True, 1.0, -36.0, True, (1, 2, 0)),
+    (0.0, 1.0, True, 1.0, -36.0, False, (0, 1, 2)),
+    (30.0, 1.4, True, 1.3, 20.0, True, (2, 0, 1)),
+    (30.0, 1.4, False, 1.3, -20.0, False, (2, 1, 0)),
 ]
 
 
@@ -253,6 +257,24 @@ def test_distortion_is_opencvs(values):
     every_colour = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(27, 27, 3)
     distorted = distort(jnp.asarray(every_colour), make_photometric(*values))
     np.testing.assert_allclose(distorted, reference.distort(every_colour, *values), atol=5e-3)
+
+
+@pytest.mark.parametrize("turn", [-30, -14, 20])
+def test_hues_stop_where_the_bytes_of_caffe_do(turn):
+    """src/caffe/util/im_transforms.cpp, AdjustHue: OpenCV's hues, of two degrees, saturate at 0."""
+    colours = np.array([[[200, 30, 30], [230, 120, 30], [214, 160, 140], [40, 90, 250]]], np.uint8)
+    hue, saturation, value = cv2.split(cv2.cvtColor(colours, cv2.COLOR_RGB2HSV))
+    hue = np.clip(hue.astype(int) + turn // 2, 0, 255).astype(np.uint8)
+    expected = cv2.cvtColor(cv2.merge([hue, saturation, value]), cv2.COLOR_HSV2RGB).astype(float)
+    turned = [
+        distort(
+            jnp.asarray(colours, jnp.float32),
+            make_photometric(0.0, 1.0, False, 1.0, float(turn), wraps, (0, 1, 2)),
+        )
+        for wraps in (False, True)
+    ]
+    np.testing.assert_allclose(turned[0], expected, atol=5)  # a byte's hue is known to a degree
+    assert (np.abs(turned[1] - expected).max() > 30) == (turn < 0)
 
 
 @pytest.mark.parametrize("values", DISTORTIONS)

@@ -34,6 +34,7 @@ def get_config() -> ConfigDict:
     config.model.mean = (123.675, 116.28, 103.53)  # img_norm_cfg; std 1
 
     config.augment.hue_delta = 18.0  # PhotoMetricDistortion
+    config.augment.hue_wraps = True  # the same
     config.augment.channel_shuffle_probability = 0.5  # the same
     config.augment.crop_shape = "sides"  # MinIoURandomCrop: min_crop_size .3
     config.augment.crop_overlap = "all"  # the same

@@ -28,6 +28,7 @@ def get_config() -> ConfigDict:
     config.priors.clip = "center_form"  # data/config.py: 'clip': True
 
     config.augment.hue_delta = 18.0  # utils/augmentations.py: RandomHue
+    config.augment.hue_wraps = True  # the same
     config.augment.channel_shuffle_probability = 0.5  # RandomLightingNoise
     # RandomSampleCrop: four least IoUs, which its test never demands, of crops that hold a centre.
     config.augment.crop_min_ious = (0.0, 0.0, 0.0, 0.0)

@@ -41,6 +41,7 @@ def get_config() -> ConfigDict:
 
     # transforms.py of the reference.
     config.augment.hue_delta = 18.0  # RandomPhotometricDistort: hue .05 of a turn
+    config.augment.hue_wraps = True  # the same: transforms.functional.adjust_hue
     config.augment.channel_shuffle_probability = 0.5  # the same: p
     config.augment.crop_trials = 40  # RandomIoUCrop: trials
     config.augment.crop_shape = "sides"  # the same

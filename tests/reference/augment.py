@@ -16,13 +16,14 @@ KERNELS = {
 }
 
 
-def distort(picture, brightness, contrast, contrast_last, saturation, hue, channels):
+def distort(picture, brightness, contrast, contrast_last, saturation, hue, hue_wraps, channels):
     picture = np.clip(picture + brightness, 0, 255).astype(np.float32)
     if not contrast_last:
         picture = np.clip(picture * contrast, 0, 255).astype(np.float32)
     hsv = cv2.cvtColor(picture / 255, cv2.COLOR_RGB2HSV)
     hsv[..., 1] = np.clip(hsv[..., 1] * saturation, 0, 1)
-    hsv[..., 0] = (hsv[..., 0] + hue) % 360
+    turned = hsv[..., 0] + hue
+    hsv[..., 0] = (turned if hue_wraps else np.maximum(turned, 0)) % 360
     picture = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255
     if contrast_last:
         picture = np.clip(picture * contrast, 0, 255)
@@ -131,9 +132,9 @@ def draw_geometry(rng, boxes, labels):
 
 
 def draw_photometric(rng):
-    """The arguments of `distort`: brightness, contrast, whether it is last, saturation, hue."""
+    """The arguments of `distort`, as Caffe draws them."""
     brightness = rng.uniform(-32, 32) if rng.uniform() < 0.5 else 0.0
     contrast = rng.uniform(0.5, 1.5) if rng.uniform() < 0.5 else 1.0
     saturation = rng.uniform(0.5, 1.5) if rng.uniform() < 0.5 else 1.0
     hue = rng.uniform(-36, 36) if rng.uniform() < 0.5 else 0.0
-    return brightness, contrast, rng.uniform() < 0.5, saturation, hue, (0, 1, 2)
+    return brightness, contrast, rng.uniform() < 0.5, saturation, hue, False, (0, 1, 2)
