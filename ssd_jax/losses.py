@@ -42,7 +42,9 @@ def hard_negative_mask(
         count: how many to take.
     """
     bits = jax.lax.bitcast_convert_type(difficulty.astype(jnp.float32), jnp.int32)
-    ranks = jnp.where(candidates, jnp.maximum(bits, 0), -1)
+    # A NaN may have the sign bit, as x86 makes them: its bits are then a negative number.
+    ranks = jnp.where(jnp.isnan(difficulty), jnp.iinfo(jnp.int32).max, jnp.maximum(bits, 0))
+    ranks = jnp.where(candidates, ranks, -1)
     return jax.lax.platform_dependent(
         ranks,
         count,

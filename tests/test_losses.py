@@ -83,10 +83,20 @@ def test_mining_takes_rounding_errors_for_zero():
     np.testing.assert_array_equal(mask, [True, False, False, True])
 
 
-def test_mining_does_not_pass_over_nan():
-    difficulty = jnp.array([1.0, jnp.inf, jnp.nan])
+@pytest.mark.parametrize("nan", [0x7FC00000, 0xFFC00000, 0xFFFFFFFF])
+def test_mining_does_not_pass_over_nan(nan):
+    """Of either sign: x86 gives inf - inf the sign bit."""
+    difficulty = jnp.array(np.array([0x3F800000, 0x7F800000, nan], np.uint32).view(np.float32))
     mask = hard_negative_mask(difficulty, jnp.ones(3, bool), jnp.int32(1))
     np.testing.assert_array_equal(mask, [False, False, True])
+
+
+def test_a_logit_that_is_nan_is_mined():
+    labels = jnp.zeros((1, 40), jnp.int32).at[0, 0].set(1)
+    conf = jnp.zeros((1, 40, 4)).at[0, 17, 2].set(jnp.nan)
+    loc = jnp.zeros((1, 40, 4))
+    losses = jitted_loss(loc, conf, loc, labels, neg_pos_ratio=1.0)
+    assert [bool(jnp.isnan(loss)) for loss in losses] == [False, True]
 
 
 @pytest.mark.parametrize("lowered", [jax.jit, for_a_gpu])
