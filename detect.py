@@ -20,7 +20,7 @@ from absl import flags
 from rich.console import Console
 from rich.progress import Progress
 
-from ssd_jax import cli
+from ssd_jax import cli, compilation
 from ssd_jax.detecting.records import Records
 from ssd_jax.detecting.run import Work, detect_pictures, detect_video
 from ssd_jax.detecting.sources import Source, sources_in
@@ -33,6 +33,7 @@ CKPT = flags.DEFINE_string(
 STEP = flags.DEFINE_integer("step", None, "The checkpoint to use [the newest].")
 BEST = flags.DEFINE_bool("best", False, "Use the checkpoint of the highest mAP.")
 MODEL, RUNTIME = cli.define_model()
+CACHE = compilation.define_cache()
 OUT = flags.DEFINE_string("out", "detections", "Folder of all that is written.")
 THRESHOLD = flags.DEFINE_float("threshold", 0.5, "Leave out detections of a lower score.", 0, 1)
 CLASS_THRESHOLD = flags.DEFINE_list(
@@ -94,6 +95,7 @@ def main(arguments: Sequence[str]) -> None:
         )
     if bool(arguments) == (WEBCAM.value is not None):
         raise ValueError("give pictures, videos or folders of them, or else --webcam 0")
+    compilation.enable_cache(CACHE.value)
     out = Path(OUT.value)
     sources = sources_in(arguments, out) if arguments else []
     # A webcam's frames do not wait for others; nor is a batch larger than there are pictures.

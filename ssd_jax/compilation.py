@@ -1,13 +1,17 @@
 """XLA's compiling: how long it takes, and the cache on disk that spares it the next time."""
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
 import jax
 from absl import flags
 
+from ssd_jax import processes
 from ssd_jax.weights.download import cache_folder
+
+logger = logging.getLogger(__name__)
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 _CACHE_HIT = "/jax/compilation_cache/cache_hits"
@@ -26,14 +30,24 @@ def define_cache() -> Any:
 def enable_cache(folder: str | None) -> None:
     """Keeps what is compiled from now on in a folder; None is the usual one, '' is nowhere.
 
-    On GPUs the timings by which kernels are chosen are kept too.
+    On GPUs the timings by which kernels are chosen are kept too. Several processes keep it in a
+    folder that they share or nowhere: JAX writes on the first one alone, and where that has found a
+    program and the others compile it, they wait for its share of the timings for ever.
     """
     if folder is None:
         folder = jax.config.values["jax_compilation_cache_dir"] or str(cache_folder() / "compiled")
     if not folder:
         jax.config.update("jax_compilation_cache_dir", None)
         return
-    jax.config.update("jax_compilation_cache_dir", str(Path(folder).expanduser().resolve()))
+    path = Path(folder).expanduser().resolve()
+    if processes.are_several():
+        try:
+            processes.check_shared(path)
+        except OSError as fault:
+            logger.warning("what is compiled is not kept: %s", fault)
+            jax.config.update("jax_compilation_cache_dir", None)
+            return
+    jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update(
         "jax_persistent_cache_enable_xla_caches", "xla_gpu_per_fusion_autotune_cache_dir"
     )

@@ -49,7 +49,7 @@ def connect(
         "--process_id": process_id,
     }
     alone = all(value is None for value in given.values())
-    if alone and _in_plain_pod():
+    if alone and (_in_plain_pod() or _is_only_task()):
         return False
     try:
         jax.distributed.initialize(
@@ -77,6 +77,12 @@ def _in_plain_pod() -> bool:
         and "JOB_COMPLETION_INDEX" not in os.environ
         and "TPU_WORKER_HOSTNAMES" not in os.environ
     )
+
+
+def _is_only_task() -> bool:
+    """The one task of a Slurm or Open MPI step: joined, JAX would leave it one of its GPUs."""
+    counts = (os.environ.get(name) for name in ("OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS"))
+    return next((count for count in counts if count), None) == "1"
 
 
 def are_several() -> bool:

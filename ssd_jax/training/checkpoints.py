@@ -112,7 +112,7 @@ class Checkpoints:
         preserved: list[Any] = [policies.LatestN(keep), _Best(self._scores)]
         if keep_every:
             preserved.append(policies.EveryNSteps(keep_every))
-        self._manager = ocp.CheckpointManager(
+        self._manager = _Manager(
             self.folder,
             item_names=("variables", "opt_state", "meta"),
             options=ocp.CheckpointManagerOptions(
@@ -316,6 +316,18 @@ class Checkpoints:
                 aside = self.folder / f"{step}.damaged"
                 shutil.rmtree(aside, ignore_errors=True)
                 (self.folder / str(step)).rename(aside)
+
+
+class _Manager(ocp.CheckpointManager):
+    """Orbax's manager, but for a question that is the run's own."""
+
+    def reached_preemption(self, step: int) -> bool:
+        """No: `Interruption` asks, by numbers of its own.
+
+        JAX lets all processes stop at the number after the last one that was asked by. Were it
+        orbax's step, the run would never come to it, and train on until it is killed.
+        """
+        return False
 
 
 class _Best:

@@ -100,6 +100,11 @@ class Clock:
     """Measures images a second and time left, leaving out what is no training.
 
     The first step after a start is left out too: it is compilation.
+
+    Args:
+      start: the step that the run goes on from.
+      stop: its last one.
+      batch_size: images a step.
     """
 
     def __init__(self, start: int, stop: int, batch_size: int):
@@ -110,9 +115,9 @@ class Clock:
         self._since: float | None = None
         self.wait_fraction: float | None = None
 
-    def pause(self) -> None:
-        """Stops counting until the next tick, as for an evaluation."""
-        self._since = None
+    def resume(self, step: int) -> None:
+        """Counts from here, after `step`: what came since the last tick was no training."""
+        self._since, self._done, self._waited = time.perf_counter(), step, 0.0
 
     def waited(self, seconds: float) -> None:
         """Says that the next batch was waited for."""

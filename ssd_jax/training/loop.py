@@ -111,7 +111,7 @@ def train(
                     except Interrupted:
                         stopping = True
                 checkpoints.save(state, setup.meta, evaluation.mean if evaluation else None)
-                progress.pause()
+                progress.resume()
             if stopping:
                 checkpoints.wait()
                 _tell_stop(interruption, step, config, workdir, console)

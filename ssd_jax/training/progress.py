@@ -132,9 +132,9 @@ class Progress:
             self._log.picture(self._step, "detections", report.picture_sheet(evaluation))
         self._draw_batch()
 
-    def pause(self) -> None:
-        """Leaves what comes next out of the clock, until the next line."""
-        self._clock.pause()
+    def resume(self) -> None:
+        """Leaves what came since the last line, an evaluation or a checkpoint, out of the clock."""
+        self._clock.resume(self._step)
 
     def close(self) -> None:
         """Follows nothing any more."""

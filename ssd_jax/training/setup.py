@@ -87,6 +87,10 @@ def set_up(
     """
     config = with_schedule(config)
     check_metrics([config.evaluate.best_metric])
+    if config.train.keep < 1:
+        raise ValueError(
+            f"config.train.keep is {config.train.keep}: at least the newest checkpoint is kept"
+        )
     mesh = make_mesh(devices, config.mesh.fsdp)
     if config.train.batch_size % mesh.size:
         raise ValueError(

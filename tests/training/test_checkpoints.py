@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from jax.experimental import multihost_utils
 
 from ssd_jax import config as config_lib
 from ssd_jax.recipe import build_model
@@ -72,6 +73,18 @@ def test_saving_is_not_disturbed_by_steps_that_reuse_the_memory(tmp_path, config
     jax.block_until_ready(step(saved))
     checkpoints.close()
     assert_same(Checkpoints(tmp_path).restore_state(4, like=state), expected)
+
+
+def test_saving_leaves_preemption_to_the_run(tmp_path, config, state, monkeypatch):
+    """Numbers that orbax asks by would come between those of the run: see `_Manager`."""
+    asked = []
+    ask = multihost_utils.reached_preemption_sync_point
+    monkeypatch.setattr(
+        *(multihost_utils, "reached_preemption_sync_point"), lambda n: asked.append(n) or ask(n)
+    )
+    save(tmp_path, config, [at(state, 1), at(state, 2)])
+    assert Checkpoints(tmp_path).steps == [1, 2]
+    assert asked == []
 
 
 def test_the_last_and_the_best_are_kept(tmp_path, config, state):

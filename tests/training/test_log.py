@@ -32,17 +32,22 @@ def test_a_line_cut_short_by_a_kill_is_dropped(tmp_path):
 
 
 def test_clock_counts_training_only(monkeypatch):
-    now = iter([10.0, 14.0, 100.0, 106.0])
+    now = iter([10.0, 14.0, 100.0, 106.0, 200.0, 204.0])
     monkeypatch.setattr(log_lib.time, "perf_counter", lambda: next(now))
     clock = Clock(start=0, stop=100, batch_size=8)
     assert clock.tick(1) is None  # the first step is compilation
     assert clock.seconds_left is None
     assert clock.tick(21) == pytest.approx(20 * 8 / 4)
     assert clock.seconds_left == pytest.approx(79 * 0.2)
-    clock.pause()  # an evaluation, from second 14 to 100
-    assert clock.tick(30) is None
-    assert clock.tick(50) == pytest.approx(20 * 8 / 6)
-    assert clock.seconds_left == pytest.approx(50 * (4 + 6) / 40)
+    clock.waited(80.0)
+    clock.resume(21)  # an evaluation, from second 14 to 100
+    clock.waited(3.0)
+    assert clock.tick(41) == pytest.approx(20 * 8 / 6)
+    assert clock.wait_fraction == pytest.approx(3 / 6)
+    assert clock.seconds_left == pytest.approx(59 * (4 + 6) / 40)
+    clock.resume(45)  # an evaluation after four more steps, which are not counted
+    assert clock.tick(49) == pytest.approx(4 * 8 / 4)
+    assert clock.seconds_left == pytest.approx(51 * (4 + 6 + 4) / 44)
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,24 @@ assert processes.gather({"a": 1}) == [{"a": 1}]
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_a_single_task_of_a_cluster_keeps_all_its_devices(tasks):
+    done = in_fresh_python(
+        f"""
+import os
+import jax
+from ssd_jax import processes
+
+os.environ |= dict(SLURM_JOB_ID="1", SLURM_STEP_NODELIST="node1", SLURM_NTASKS="{tasks}")
+os.environ |= dict(SLURM_PROCID="0", SLURM_LOCALID="0", SLURM_STEP_NUM_NODES="1")
+joined = []
+jax.distributed.initialize = lambda *_, **__: joined.append(True)
+assert processes.connect(None, None, None) is bool(joined) is ({tasks} > 1)
+"""
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_the_cluster_does_not_say_is_asked_for():
     code = "from ssd_jax import processes; processes.connect('127.0.0.1:1', None, 0)"
     told = in_fresh_python(code).stderr.splitlines()[-1]

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from ssd_jax import config as config_lib
 from ssd_jax.training.checkpoints import Meta
-from ssd_jax.training.setup import check_goes_on
+from ssd_jax.training.setup import check_goes_on, set_up
 
 NAMES = ("cat", "dog")
 
@@ -51,3 +51,10 @@ def test_what_makes_it_another_run_is_an_error(field: str, value: object):
 def test_other_classes_are_an_error():
     with pytest.raises(ValueError, match=r"has classes \('cat', 'dog'\), the data has \('emu',\)"):
         going_on(class_names=("emu",))
+
+
+def test_keeping_no_checkpoint_is_refused(tmp_path):
+    config = config_lib.base()
+    config.train.keep = 0
+    with pytest.raises(ValueError, match=r"config\.train\.keep is 0: at least the newest"):
+        set_up(config, tmp_path, False, None, Console(quiet=True))
