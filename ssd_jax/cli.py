@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -155,7 +156,14 @@ def one_line(fault: BaseException) -> str:
     return " ".join(str(fault).split()) or type(fault).__name__
 
 
+def _with_home(argument: str) -> str:
+    """`--root=~/data` with the home folder in place of ~, which shells leave alone there."""
+    name, equals, value = argument.partition("=")
+    return f"{name}{equals}{os.path.expanduser(value)}" if value.startswith("~") else argument
+
+
 def _parse(fields_apart: bool, arguments: Sequence[str]) -> list[str]:
+    arguments = [_with_home(argument) for argument in arguments]
     apart = [each for each in arguments if fields_apart and each.startswith("--config.")]
     try:
         return [*flags.FLAGS([each for each in arguments if each not in apart]), *apart]

@@ -309,6 +309,7 @@ def test_overwrite_starts_anew(tmp_path, shapes_folder):
         (["train.py", "--config", "configs/shapes.py", "--config.train.steps=a"], "train.steps"),
         (["train.py", "--config", "configs/custom_voc.py"], "data.root"),
         (["evaluate.py", "--ckpt", "runs/nothing"], "no checkpoint in runs/nothing"),
+        (["evaluate.py", "--ckpt=~/nothing"], f"no checkpoint in {Path.home()}/nothing"),
         (["evaluate.py"], "--ckpt is missing"),
         (["detect.py", "--ckpt", "runs/nothing", "nothing.jpg"], "nothing.jpg"),
     ],

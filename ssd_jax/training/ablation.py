@@ -20,10 +20,17 @@ from ssd_jax import cli
 from ssd_jax import config as config_lib
 from ssd_jax.evaluation import report
 from ssd_jax.training.loop import train
+from ssd_jax.training.setup import OF_THE_MACHINE
 
 RECIPE = "the recipe"
 RESULT, TABLE = "ablation.json", "table.md"
 LEVEL = 0.95
+# What may differ between the machines of an ablation, and when it goes on: no part of the recipe.
+FREE = (
+    *OF_THE_MACHINE,
+    *("train.log_every", "train.pictures", "train.wandb"),
+    *("train.checkpoint_every", "train.keep", "train.keep_every"),
+)
 
 Choices = Mapping[str, Mapping[str, Any]]
 
@@ -69,13 +76,14 @@ def ablate(
       The runs of the recipe, these choices and seeds that are done.
 
     Raises:
-      ValueError: `out` has runs of another recipe, a choice sets what is no field, or `only` names
-        none.
+      ValueError: `out` has runs of another recipe, begun or done, a choice sets what is no field,
+        two choices would share a folder, or `only` names none.
     """
     variants = {RECIPE: config, **{name: _with(config, name, choices[name]) for name in choices}}
     unknown = sorted(set(only) - variants.keys())
     if unknown:
         raise ValueError(f"there is no choice {unknown[0]!r}, but {', '.join(map(repr, variants))}")
+    _check_folders(out, variants)
     runs = _done(out, variants, seeds)  # before any training: it may be another recipe's
     names = [name for name in variants if not only or name in only]
     todo = [(seed, name) for seed in range(seeds) for name in names]
@@ -83,6 +91,7 @@ def ablate(
         if (name, seed) not in runs:
             console.print(f"run {number} of {len(todo)}: {name}, seed {seed}", style="bold")
             folder = _folder(out, name, seed)
+            _write(folder, variants[name], None)  # what goes on later has to be of this recipe
             _write(folder, variants[name], _train(variants[name], name, seed, folder, console))
     done = [*_done(out, variants, seeds).values()]  # other processes' too
     console.print(Markdown(table(done)))
@@ -164,6 +173,16 @@ def _folder(out: Path, choice: str, seed: int) -> Path:
     return out / re.sub(r"\W+", "_", choice) / str(seed)
 
 
+def _check_folders(out: Path, variants: Mapping[str, ConfigDict]) -> None:
+    named: dict[Path, str] = {}
+    for name in variants:
+        folder = _folder(out, name, 0).parent
+        if (other := named.setdefault(folder, name)) != name:
+            raise ValueError(
+                f"choices {other!r} and {name!r} would share the folder {folder}: rename one"
+            )
+
+
 def _train(config: ConfigDict, choice: str, seed: int, folder: Path, console: Console) -> Run:
     config = config.copy_and_resolve_references()
     config.seed = seed
@@ -190,22 +209,30 @@ def _done(out: Path, variants: Mapping[str, ConfigDict], seeds: int) -> dict[tup
 
 
 def _read(folder: Path, config: ConfigDict) -> Run | None:
-    """The run that is done, None if there is none; a ValueError if it is of another recipe."""
+    """The run that is done, None if there is none; a ValueError if it is of another recipe.
+
+    So it is if a run that was begun is.
+    """
     path = folder / RESULT
     if not path.is_file():
         return None
     written = json.loads(path.read_text())
     before = config_lib.from_json(json.dumps(written["recipe"]))
-    differing = config_lib.differences(before, config)
+    differing = {
+        field: values
+        for field, values in config_lib.differences(before, config).items()
+        if field not in FREE
+    }
     if differing:
         field, (was, now) = next(iter(differing.items()))
         raise ValueError(
             f"{path} is of a run with config.{field} {was!r}, now it is {now!r}: "
-            "give another --out, or remove it"
+            f"give another --out, or remove {folder}"
         )
-    return Run(**written["run"])
+    return Run(**written["run"]) if written["run"] else None
 
 
-def _write(folder: Path, config: ConfigDict, run: Run) -> None:
+def _write(folder: Path, config: ConfigDict, run: Run | None) -> None:
     recipe = json.loads(config_lib.to_json(config))
-    report.write_json(folder / RESULT, {"run": dataclasses.asdict(run), "recipe": recipe})
+    done = dataclasses.asdict(run) if run else None
+    report.write_json(folder / RESULT, {"run": done, "recipe": recipe})

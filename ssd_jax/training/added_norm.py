@@ -2,7 +2,9 @@
 
 Each batch norm starts with the mean and variance that its convolution's outputs have on training
 images, and gives both back by its scale and bias. So it changes nothing at first, and what was
-learnt is not lost, as it would be where batch norm starts with scale 1 and bias 0.
+learnt is not lost, as it would be where batch norm starts with scale 1 and bias 0. That of the
+heads (`model.head_batch_norm`) does start so: heads that were trained without it are not kept as
+they were.
 """
 
 import dataclasses

@@ -42,6 +42,7 @@ class Meta:
     config: ConfigDict
     class_names: tuple[str, ...]  # without background
     mean_ap: float | None = None  # by `evaluate.best_metric`; None where none was computed
+    train_images: int | None = None  # of the split that it was trained on, where that is known
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -50,6 +51,7 @@ class Meta:
             "config": json.loads(config_lib.to_json(self.config)),
             "class_names": list(self.class_names),
             "mAP": self.mean_ap,
+            "train_images": self.train_images,
         }
 
     @classmethod
@@ -64,6 +66,7 @@ class Meta:
             config=config_lib.from_json(json.dumps(fields["config"])),
             class_names=tuple(fields["class_names"]),
             mean_ap=fields.get("mAP"),
+            train_images=fields.get("train_images"),
         )
 
 

@@ -105,9 +105,15 @@ def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     each kernel's momentum orthogonal: all its directions move as much.
 
     Raises:
-      ValueError: when a state is made, for a pattern that fits no parameter.
+      ValueError: rates by name are no pairs; when a state is made, a pattern fits no parameter.
     """
     settings = config.optimizer
+    for pair in settings.rates:
+        if isinstance(pair, str | float) or len(pair) != 2:
+            raise ValueError(
+                f"config.optimizer.rates is {settings.rates!r}: it has to be pairs of a pattern "
+                "and a factor, as (('backbone/*', 0.1),)"
+            )
 
     def decays(params: Any) -> Any:
         return jax.tree.map(lambda bias: settings.decay_biases or not bias, is_bias(params))

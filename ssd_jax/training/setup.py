@@ -26,14 +26,15 @@ from ssd_jax.training.optimizer import build_optimizer
 from ssd_jax.training.state import TrainState, init_state
 from ssd_jax.training.step import TrainStep, build_train_step, compile_train_step
 
-# Fields that may differ when a run goes on: how it is trained, evaluated and stored, and where its
-# data lies, but neither the network, nor the data, nor what the optimizer remembers.
-FREE_TO_CHANGE = (
-    *("train.", "evaluate.", "detect.", "optimizer.", "mesh."),
+# Where the data lies and how it is read: no part of what is trained.
+OF_THE_MACHINE = (
     *("data.workers", "data.cache"),
     *("data.data_dir", "data.voc_root", "data.archives"),
     *("data.root", "data.annotations", "data.images"),
 )
+# Fields that may differ when a run goes on: how it is trained, evaluated and stored, and where its
+# data lies, but neither the network, nor the data, nor what the optimizer remembers.
+FREE_TO_CHANGE = ("train.", "evaluate.", "detect.", "optimizer.", "mesh.", *OF_THE_MACHINE)
 FIXED = ("optimizer.kind",)
 
 
@@ -107,7 +108,7 @@ def set_up(
     initial = None if old else load_initial(config)
     config = with_preprocessing(config, old, initial, console)
     config = with_fitted_priors(config, train_data.source.objects, old, console)
-    meta = Meta(config, class_names)
+    meta = Meta(config, class_names, train_images=len(train_data))
     if old:
         check_goes_on(old, meta, console)
     model = build_model(config, class_names)
@@ -166,7 +167,7 @@ def with_preprocessing(
 
 
 def check_goes_on(old: Meta, new: Meta, console: Console) -> None:
-    """Says in which fields a run that goes on differs from its checkpoint.
+    """Says in what a run that goes on differs from its checkpoint: fields, and how many images.
 
     Raises:
       ValueError: in one that makes it another run.
@@ -183,3 +184,8 @@ def check_goes_on(old: Meta, new: Meta, console: Console) -> None:
                 "set it so, or use --overwrite or another --workdir"
             )
         console.print(f"config.{name} is now {after!r}, it was {before!r}")
+    if old.train_images not in (None, new.train_images):
+        console.print(
+            f"warning: the data has {new.train_images} images to train on, it had "
+            f"{old.train_images}: from here on they come in another order"
+        )

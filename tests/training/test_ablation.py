@@ -60,7 +60,7 @@ def trained(monkeypatch):
 
     def train(config, workdir, *, console):
         done.append((workdir.name, workdir.parent.name, config.seed))
-        workdir.mkdir(parents=True)
+        assert json.loads((workdir / "ablation.json").read_text())["run"] is None
         if config.optimizer.rate > 1:
             raise FloatingPointError("step 3 is not finite")
         return types.SimpleNamespace(mean=config.optimizer.rate + config.seed / 100)
@@ -109,6 +109,28 @@ def test_an_ablation_can_be_shared(tmp_path, trained):
     assert [run.choice for run in done] == [RECIPE, "low rate"]
     with pytest.raises(ValueError, match=r"no choice 'lower', but 'the recipe', 'high rate'"):
         ablate(config, choices, 1, tmp_path, console, only=["lower"])
+
+
+def test_what_was_begun_goes_on_as_the_same_recipe_only(tmp_path, trained, monkeypatch):
+    config, console = config_lib.base(), Console(file=io.StringIO(), width=200)
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(ablation, "train", lambda *_, **__: None)  # ended by a SIGTERM
+        ablate(config, {"high rate": {"optimizer.rate": 0.25}}, 1, tmp_path, console)
+    changed = config.copy_and_resolve_references()
+    changed.optimizer.rate = 0.5
+    with pytest.raises(ValueError, match=r"rate 0\.001, now it is 0\.5: .* remove .*the_recipe/0"):
+        ablate(changed, {}, 1, tmp_path, console)
+    assert trained == []
+    config.data.voc_root, config.train.log_every = "elsewhere", 7  # another machine's
+    ablate(config, {}, 1, tmp_path, console)
+    assert trained == [("0", "the_recipe", 0)]
+
+
+def test_choices_of_one_folder_are_refused(tmp_path, trained):
+    choices = {"rate*2": {"optimizer.rate": 0.2}, "rate/2": {"optimizer.rate": 0.05}}
+    with pytest.raises(ValueError, match=r"'rate\*2' and 'rate/2' would share .*rate_2: rename"):
+        ablate(config_lib.base(), choices, 1, tmp_path, Console())
+    assert trained == []
 
 
 def test_a_choice_of_no_field_is_refused(tmp_path):

@@ -173,3 +173,9 @@ def test_a_pattern_that_fits_nothing_is_named(field, value):
         ValueError, match=rf"config\.optimizer\.{field} .*'backbon/\*'.* conv/bias, conv/kernel"
     ):
         build_optimizer(plain_sgd(**{field: value})).init(params())
+
+
+@pytest.mark.parametrize("rates", [("backbone/*", 0.1), (("backbone/*",),)])
+def test_rates_that_are_no_pairs_are_told(rates):
+    with pytest.raises(ValueError, match=r"config\.optimizer\.rates is .* pairs of a pattern"):
+        build_optimizer(plain_sgd(rates=rates))

@@ -12,17 +12,25 @@ from ssd_jax.training.setup import check_goes_on, set_up
 NAMES = ("cat", "dog")
 
 
-def going_on(class_names=NAMES, **fields) -> str:
+def going_on(class_names=NAMES, images=(None, None), **fields) -> str:
     """What is printed of a run that goes on with other fields than it began with."""
     old, new = config_lib.base(), config_lib.base()
     new.update_from_flattened_dict(fields)
     printed = io.StringIO()
-    check_goes_on(Meta(old, NAMES), Meta(new, class_names), Console(file=printed, width=200))
+    before = Meta(old, NAMES, train_images=images[0])
+    after = Meta(new, class_names, train_images=images[1])
+    check_goes_on(before, after, Console(file=printed, width=200))
     return printed.getvalue()
 
 
 def test_the_same_config_says_nothing():
-    assert going_on() == ""
+    assert going_on() == going_on(images=(5, 5)) == going_on(images=(None, 5)) == ""
+
+
+def test_other_numbers_of_images_are_told():
+    assert going_on(images=(5, 6)).startswith(
+        "warning: the data has 6 images to train on, it had 5: from here on"
+    )
 
 
 def test_what_changes_neither_network_nor_data_is_told():
