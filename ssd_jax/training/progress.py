@@ -1,7 +1,7 @@
 """How a run goes on: its figures checked, logged and printed, with rate and time left."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -57,7 +57,8 @@ class Progress:
         self._clock = Clock(start, config.train.steps, config.train.batch_size)
         self._compiling = CompileTimer()
         self._began: float | None = time.perf_counter()  # None once the first step is done
-        self._pending: list[dict[str, Any]] = []
+        self._pending: list[dict[str, Any]] = []  # of steps that the device may not have done
+        self._figures: list[dict[str, float]] = []  # of those before, since the last check
         self._batch: Batch | None = None
 
     def batches(self, batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -87,8 +88,9 @@ class Progress:
             self._began = None
             self._clock.tick(self._step)
         elif len(self._pending) > 2:
-            # Never more than two steps ahead of the device: each holds a batch in its memory.
-            jax.block_until_ready(self._pending[-3])
+            # Never more than two steps ahead of the device: each holds a batch in its memory. While
+            # it is at those, what came before is written, so that it does not wait at a line.
+            self._settle(1, {})
         if is_turn(self._step, self._settings.log_every):
             self._print()
         return self._step
@@ -102,20 +104,14 @@ class Progress:
         Raises:
           FloatingPointError: the run is to stop for a step that is not finite.
         """
-        fetched = [
-            {name: float(value) for name, value in metrics.items()}
-            for metrics in jax.device_get(self._pending)
-        ]
-        self._pending = []
-        known = {name: value for name, value in also.items() if value is not None}
-        for step, figures in enumerate(fetched, start=self._step - len(fetched) + 1):
-            self._log.write(step, figures | known if step == self._step else figures)
-            if not is_finite(figures):
-                self._faults.met(step, figures, self._state)
-        finite = list(filter(is_finite, fetched))
+        self._settle(
+            len(self._pending), {name: value for name, value in also.items() if value is not None}
+        )
+        met, self._figures = self._figures, []
+        finite = list(filter(is_finite, met))
         return {
-            name: float(np.mean([figures[name] for figures in finite or fetched]))
-            for name in (fetched[0] if fetched else {})
+            name: float(np.mean([figures[name] for figures in finite or met]))
+            for name in (met[0] if met else {})
         }
 
     def evaluated(self, evaluation: Evaluation) -> None:
@@ -139,6 +135,21 @@ class Progress:
     def close(self) -> None:
         """Follows nothing any more."""
         self._compiling.close()
+
+    def _settle(self, count: int, also: Mapping[str, float]) -> None:
+        """Waits for the first of the pending steps; logs and checks their figures.
+
+        What is `also` known is logged with the last step.
+        """
+        first = self._step - len(self._pending) + 1
+        fetched = jax.device_get(self._pending[:count])
+        del self._pending[:count]
+        for step, metrics in enumerate(fetched, start=first):
+            figures = {name: float(value) for name, value in metrics.items()}
+            self._figures.append(figures)
+            self._log.write(step, {**figures, **(also if step == self._step else {})})
+            if not is_finite(figures):
+                self._faults.met(step, figures, self._state)
 
     def _tell_first_step(self, seconds: float) -> None:
         compiling = self._compiling.since_last()
