@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+import jax
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
@@ -30,8 +31,15 @@ from ssd_jax.schedules import with_schedule
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show the whole traceback of an error.")
 
 # What a user can cause: a wrong path or value, a broken file, a full disk, a diverging run, a cache
-# larger than the memory.
+# or a batch larger than the memory.
 USER_FAULTS = (ValueError, OSError, ArithmeticError, MemoryError)
+
+_LESS_MEMORY = (
+    "The memory of a device is full: in training a smaller train.batch_size, a larger "
+    "train.accumulate, train.remat=True, model.dtype=bfloat16 and data.cache=host or none need "
+    "less, in evaluation a smaller evaluate.batch_size, in detection a smaller --batch_size; other "
+    "programs on the device take of it too"
+)
 
 
 def define_config() -> Any:
@@ -121,7 +129,7 @@ def run(main: Callable[[Sequence[str]], None], *, fields_apart: bool = False) ->
         absl_logging.set_verbosity(absl_logging.ERROR)
         logging.getLogger("ssd_jax").setLevel(logging.INFO)
         try:
-            main(arguments[1:])
+            _call(main, arguments[1:])
         except KeyboardInterrupt:
             sys.exit(130)
         except Exception as fault:
@@ -136,6 +144,21 @@ def run(main: Callable[[Sequence[str]], None], *, fields_apart: bool = False) ->
         for flag in flags.FLAGS.flags_by_module_dict().get(module, ()):
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     app.run(guarded, flags_parser=functools.partial(_parse, fields_apart))
+
+
+def _call(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> None:
+    """Calls `main`; where a device lacks memory, says what needs less.
+
+    Raises:
+      MemoryError: a device lacks memory, which JAX tells as it does a lost process.
+    """
+    try:
+        main(arguments)
+    except jax.errors.JaxRuntimeError as fault:
+        if "RESOURCE_EXHAUSTED" not in str(fault):
+            raise
+        # What follows the first line are tables of the compiler's.
+        raise MemoryError(f"{str(fault).splitlines()[0]} {_LESS_MEMORY}") from fault
 
 
 def _leave_the_others(fault: Exception) -> NoReturn:
