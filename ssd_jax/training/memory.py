@@ -15,14 +15,20 @@ _ARENAS = 2
 def device_memory() -> tuple[float, float | None]:
     """(GiB used, GiB there are) of the fullest device of this process.
 
-    A CPU counts none: then it is the resident memory of this process, and no limit.
+    Used is the most since the process started, where a device counts that, as GPUs do: between two
+    steps what a step needs on the way is free again, and little more than the state is in use.
+    A CPU counts nothing: then it is the resident memory of this process, and no limit.
     """
     counted = list(filter(None, (device.memory_stats() for device in jax.local_devices())))
     if not counted:
         return psutil.Process().memory_info().rss / _GIB, None
-    fullest = max(counted, key=lambda statistics: statistics["bytes_in_use"])
+    fullest = max(counted, key=_used)
     limit = fullest.get("bytes_limit")
-    return fullest["bytes_in_use"] / _GIB, limit / _GIB if limit else None
+    return _used(fullest) / _GIB, limit / _GIB if limit else None
+
+
+def _used(statistics: dict[str, int]) -> int:
+    return statistics.get("peak_bytes_in_use", statistics["bytes_in_use"])
 
 
 def limit_arenas() -> None:

@@ -1,11 +1,16 @@
 """What a run's memory is told by, and kept flat by."""
 
+import dataclasses
 import platform
 import re
 import subprocess
 import sys
 
+import jax
+import psutil
 import pytest
+
+from ssd_jax.training.memory import device_memory
 
 # Threads that hold memory at once, and how many arenas glibc says it then has.
 THREADS = """
@@ -36,3 +41,38 @@ def test_many_threads_share_few_arenas(limited: bool):
     ).stdout
     arenas = len(re.findall("<heap nr=", printed))
     assert (arenas == 2) if limited else (arenas > 4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """A device that counts its memory, or not."""
+
+    statistics: dict[str, int] | None
+
+    def memory_stats(self) -> dict[str, int] | None:
+        return self.statistics
+
+
+def counts(used: int, peak: int | None = None) -> Device:
+    statistics = {"bytes_in_use": used * 2**30, "bytes_limit": 80 * 2**30}
+    return Device(statistics if peak is None else {**statistics, "peak_bytes_in_use": peak * 2**30})
+
+
+@pytest.mark.parametrize(
+    ("devices", "told"),
+    [
+        ([counts(3, 40), counts(5, 30)], (40, 80)),  # the most in a step, not what is left after it
+        ([counts(3), counts(5)], (5, 80)),
+        ([Device(None), Device({"bytes_in_use": 2**30})], (1, None)),
+    ],
+    ids=["peaks", "no peaks", "no limit"],
+)
+def test_memory_is_the_most_that_a_device_had_in_use(monkeypatch, devices, told):
+    monkeypatch.setattr(jax, "local_devices", lambda: devices)
+    assert device_memory() == told
+
+
+def test_memory_of_a_cpu_is_the_process_own():
+    used, limit = device_memory()
+    assert limit is None
+    assert 0.01 < used < psutil.virtual_memory().total / 2**30
