@@ -18,7 +18,6 @@ from ml_collections import ConfigDict
 from workload import Training, recipe
 
 from ssd_jax.data import load_dataset, train_batches
-from ssd_jax.sharding import make_mesh, shardings
 from ssd_jax.training.step import to_device
 
 RATE_BARS = {"none": 0.9, "device": 0.97}
@@ -55,7 +54,6 @@ def measure(report: Report, quick: bool) -> None:
 
 def run(config: ConfigDict, training: Training) -> tuple[float, float]:
     """Seconds a step of the real loop, and seconds of them that it waited for data."""
-    _, rows = shardings(make_mesh())
     dataset = load_dataset(config.data, config.data.train)
     batches = train_batches(
         dataset,
@@ -65,7 +63,7 @@ def run(config: ConfigDict, training: Training) -> tuple[float, float]:
         seed=config.seed,
         stop_step=config.train.steps,
         cache=config.data.cache,
-        sharding=rows,
+        sharding=training.rows,
     )
 
     def steps(batches: Iterator) -> float:
@@ -76,7 +74,7 @@ def run(config: ConfigDict, training: Training) -> tuple[float, float]:
             if batch is None:
                 break
             waited += time.perf_counter() - asked
-            training.batch = to_device(batch, rows)
+            training.batch = to_device(batch, training.rows)
             metrics = training()
             wait(before)  # one step at most is under way while the next batch is asked for
             before = metrics

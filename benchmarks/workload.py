@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -64,17 +64,22 @@ class Training:
       state: the state after the last step.
       batch: the batch, on the devices.
       step: the compiled step.
+      rows: how a batch lies on the devices.
+
+    Args:
+      config: the recipe.
+      devices: to train on; the first there is if None, as the peers and the limits.
     """
 
-    def __init__(self, config: ConfigDict, devices: list[jax.Device] | None = None) -> None:
-        mesh = make_mesh(devices)
-        replicated, rows = shardings(mesh)
+    def __init__(self, config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> None:
+        mesh = make_mesh(jax.devices()[:1] if devices is None else devices)
+        replicated, self.rows = shardings(mesh)
         self.model = build_model(config, CLASS_NAMES)
         optimizer = build_optimizer(config)
         self.step = compile_train_step(build_train_step(config, self.model, optimizer), mesh)
         initial = init_state(self.model, optimizer, config.seed)
         self.state: TrainState = jax.device_put(initial, replicated)
-        self.batch: Mapping[str, Any] = jax.device_put(make_batch(config), rows)
+        self.batch: Mapping[str, Any] = jax.device_put(make_batch(config), self.rows)
 
     def __call__(self) -> Any:
         """One step; its metrics."""
@@ -96,6 +101,7 @@ def _multiply_adds(program: Any) -> int:
             *window, inputs, _ = equation.invars[1].aval.shape  # HWIO
             total += equation.outvars[0].aval.size * math.prod(window) * inputs
         parts = [equation.params.get(name) for name in ("jaxpr", "call_jaxpr", "fun_jaxpr")]
-        parts += equation.params.get("branches", ())[:1]  # of a choice by platform, the CPU's
+        # Of a choice by platform the default: others may pad channels, which is no work of SSD's.
+        parts += equation.params.get("branches", ())[-1:]
         total += sum(_multiply_adds(part) for part in parts if part is not None)
     return total
