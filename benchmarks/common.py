@@ -6,8 +6,10 @@ Every benchmark is `measure(report, quick)` in a file of its own, run by `main(_
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
+import gc
 import importlib
 import importlib.metadata
 import importlib.util
@@ -18,7 +20,7 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +65,16 @@ class Report:
 
     Attributes:
       subject: the benchmark's name.
+      folder: of the JSON file.
+      quick: whether sizes are small.
       figures: in the order measured.
       notes: what was left out, and why.
     """
 
-    def __init__(self, subject: str) -> None:
+    def __init__(self, subject: str, folder: Path, quick: bool) -> None:
         self.subject = subject
+        self.folder = folder
+        self.quick = quick
         self.figures: list[Figure] = []
         self.notes: list[str] = []
 
@@ -91,39 +97,45 @@ class Report:
         print(f"{name}: {value:.4g} {unit}", flush=True)
 
     def note(self, text: str) -> None:
-        """Says what was left out, and why."""
-        self.notes.append(text)
-        print(text, flush=True)
+        """Says what was left out, and why; of several cases once."""
+        if text not in self.notes:
+            self.notes.append(text)
+            print(text, flush=True)
 
-    def write(self, folder: Path, quick: bool) -> Path:
-        """Writes the figures as JSON, with the machine, the versions and the date."""
-        path = folder / f"{self.subject}_{jax.default_backend()}.json"
+    def write(self, *, finished: bool = False) -> Path:
+        """Writes the figures so far as JSON, with the machine, the versions and the date."""
+        path = self.folder / f"{self.subject}_{jax.default_backend()}.json"
         content = {
             "subject": self.subject,
-            "quick": quick,
+            "quick": self.quick,
+            "finished": finished,
             **machine(),
             "figures": [dataclasses.asdict(figure) for figure in self.figures],
             "notes": self.notes,
         }
-        folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=2) + "\n")
         return path
 
 
 def main(description: str, measure: Callable[[Report, bool], None]) -> None:
-    """The command line of a benchmark."""
+    """The command line of a benchmark; what was measured is written also where `measure` fails."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="small sizes: does it all run?")
     parser.add_argument("--results", type=Path, help="the folder of the JSON files")
     options = parser.parse_args()
-    report = Report(Path(sys.argv[0]).stem)
-    measure(report, options.quick)
-    print_figures([(report.subject, figure) for figure in report.figures])
     # Quick figures are no results: they must not take the place of those that are kept.
     folder = options.results or (RESULTS / "quick" if options.quick else RESULTS)
-    print(f"written to {report.write(folder, options.quick)}")
+    report = Report(Path(sys.argv[0]).stem, folder, options.quick)
+    finished = False
+    try:
+        measure(report, options.quick)
+        finished = True
+    finally:
+        print_figures([(report.subject, figure) for figure in report.figures])
+        print(f"written to {report.write(finished=finished)}")
 
 
 def print_figures(figures: list[tuple[str, Figure]]) -> None:
@@ -219,6 +231,43 @@ def copy_limit() -> float:
     a = jnp.zeros((2**26 if on_cpu() else 2**29,), jnp.float32)
     plus_one = jax.jit(lambda a: a + 1)
     return 2 * a.nbytes / medians({"": lambda: plus_one(a)}, rounds=7)[""]
+
+
+def torch_peers(report: Report) -> bool:
+    """Whether PyTorch can be timed, on the kind of device that JAX computes on; else says why."""
+    if not importable("torch"):
+        report.note("PyTorch is not installed: no peers")
+        return False
+    if not on_cpu():
+        import torch
+
+        try:
+            torch.ones(1, device="cuda").sum().item()
+        except (AssertionError, RuntimeError) as fault:  # the first where it was built for CPUs
+            reason = str(fault).strip().splitlines()[0]
+            report.note(f"JAX computes on a GPU, PyTorch cannot ({reason}): no peers")
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def noting_lack_of_memory(report: Report, what: str) -> Iterator[None]:
+    """Goes on after what lacks memory of the device, which is then noted to be left out."""
+    gc.collect()  # what a fault before still holds
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.cuda.empty_cache()  # else PyTorch keeps from JAX what it no longer needs
+    try:
+        yield
+    except RuntimeError as fault:
+        if not is_out_of_memory(fault):
+            raise
+        report.note(f"{what} is left out: {str(fault).splitlines()[0]}")
+
+
+def is_out_of_memory(fault: Exception) -> bool:
+    """Whether a fault of JAX or of PyTorch is that a device lacks memory."""
+    return "RESOURCE_EXHAUSTED" in str(fault) or type(fault).__name__ == "OutOfMemoryError"
 
 
 def importable(name: str) -> bool:

@@ -10,7 +10,7 @@ this machine: reading the logits once and writing as much, their gradient.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import Report, importable, main, medians
+from common import Report, main, medians, torch_peers
 from workload import CLASS_NAMES, make_boxes
 
 from ssd_jax.losses import multibox_loss
@@ -37,12 +37,10 @@ def measure(report: Report, quick: bool) -> None:
         "ssd_jax, argmax": lambda: argmax(*on_device),
         "limit, logits in and as much out": lambda: negate(on_device[1]),
     }
-    if importable("torch"):
+    if torch_peers(report):
         calls["PyTorch loops"] = torch_loss(loc, conf, boxes, labels)
         value, _ = argmax(*on_device)
         np.testing.assert_allclose(float(value), float(calls["PyTorch loops"]()), rtol=1e-4)
-    else:
-        report.note("PyTorch is not installed: no peer")
     seconds = medians(calls, rounds=3 if quick else 9)
     case = f"batch {batch_size}, {OBJECTS} objects"
     for name, time in seconds.items():

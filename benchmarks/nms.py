@@ -10,7 +10,7 @@ then one class with 100 to 4000 candidates. What stays is compared before anythi
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import Report, importable, main, medians
+from common import Report, importable, main, medians, torch_peers
 
 from ssd_jax.detection import nms
 
@@ -52,7 +52,7 @@ def compare(report: Report, kind: str, boxes: np.ndarray, quick: bool) -> None:
     suppress = jax.jit(jax.vmap(lambda boxes, valid: nms(boxes, valid, IOU)))
     on_device = jnp.asarray(boxes), jnp.ones((classes, count), bool)
     calls = {"ssd_jax": lambda: suppress(*on_device)}
-    if importable("torch"):
+    if torch_peers(report):
         name, call = peer(boxes, scores)
         calls[name] = call
         stays = np.zeros((classes, count), bool)

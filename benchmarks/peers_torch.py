@@ -10,25 +10,27 @@ import literal_torch
 import numpy as np
 import torch
 import torch.nn.functional as F
+from common import on_cpu
 from torch import Tensor, nn
 
 from ssd_jax.model import SSD, VGG_STAGES
 from ssd_jax.priors import extra_convolutions, prior_boxes
 
 MEAN = (123.0, 117.0, 104.0)
+torch.backends.cudnn.benchmark = (
+    True  # kernels are chosen by timing them, as in ssd.pytorch and XLA
+)
 SGD = {"lr": 1e-6, "momentum": 0.9, "weight_decay": 5e-4}  # too low a rate to diverge
 
 
 def device() -> torch.device:
-    """A GPU if PyTorch has one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Of the kind that JAX computes on."""
+    return torch.device("cpu" if on_cpu() else "cuda")
 
 
 def autocast() -> Any:
     """bfloat16 where autocast chooses it, on a GPU; float32 on a CPU."""
-    if torch.cuda.is_available():
-        return torch.autocast("cuda", torch.bfloat16)
-    return contextlib.nullcontext()
+    return contextlib.nullcontext() if on_cpu() else torch.autocast("cuda", torch.bfloat16)
 
 
 class PlainSSD(nn.Module):

@@ -38,10 +38,9 @@ def main() -> None:
         print(f"== {subject}", flush=True)
         started = time.time()
         arguments = ["--quick"] if options.quick else []
-        if run(subject, arguments):
-            figures += read(subject, options.quick, started)
-        else:
+        if not run(subject, arguments):
             failed.append(subject)
+        figures += read(subject, options.quick, started)
     if options.root:
         print("== input", flush=True)
         seconds = QUICK_INPUT_SECONDS if options.quick else INPUT_SECONDS
@@ -59,7 +58,7 @@ def run(subject: str, arguments: list[str]) -> bool:
 
 
 def read(subject: str, quick: bool, started: float) -> list[tuple[str, Figure]]:
-    """The figures that the benchmark has just written."""
+    """The figures that the benchmark has just written, also one that then failed."""
     folder = RESULTS / "quick" if quick else RESULTS
     written = [p for p in folder.glob(f"{subject}_*.json") if p.stat().st_mtime >= started - 1]
     return [

@@ -8,7 +8,22 @@ against torchvision's ssd300_vgg16 where that is installed, eager and (on a GPU)
 augments. The share of the limit counts three forward passes' multiply-adds a step.
 """
 
-from common import Report, importable, main, matrix_limit, medians, on_cpu
+import functools
+from collections.abc import Callable
+
+from common import (
+    Call,
+    Report,
+    importable,
+    main,
+    matrix_limit,
+    medians,
+    noting_lack_of_memory,
+    on_cpu,
+    torch_peers,
+    wait,
+)
+from ml_collections import ConfigDict
 from workload import Training, multiply_adds, recipe
 
 TIMES_FORWARD = 3
@@ -28,24 +43,35 @@ def measure(report: Report, quick: bool) -> None:
     report.add("matrix product", limit / 1e9, "GFLOP/s")
     dtype = "float32" if on_cpu() else "bfloat16"
     for size, batch_size in cases(quick):
-        ours = Training(recipe(size, batch_size=batch_size, dtype=dtype))
-        calls = {"ssd_jax": ours, **peers(report, ours, size)}
-        rounds = (3 if quick else 5) if on_cpu() else 10
-        seconds = medians(calls, rounds=rounds, at_once=1 if on_cpu() else 5)
         case = f"SSD{size}, {dtype}, batch {batch_size}"
-        for name, time in seconds.items():
-            report.add(f"{case}: {name}", 1e3 * time / batch_size, "ms/image")
-        work = 2 * TIMES_FORWARD * multiply_adds(ours.model) * batch_size
-        share = work / seconds["ssd_jax"] / limit
-        report.add(f"{case}: share of the limit", share, "", at_least=bar(LIMIT_BAR, quick))
-        if "PyTorch" in seconds:
-            ratio = seconds["ssd_jax"] / seconds["PyTorch"]
-            report.add(
-                f"{case}: times PyTorch's time", ratio, "", at_most=CPU_BAR if on_cpu() else None
+        with noting_lack_of_memory(report, case):
+            measure_case(
+                report, case, recipe(size, batch_size=batch_size, dtype=dtype), limit, quick
             )
-        if (compiled := "torchvision, compiled") in seconds:
-            ratio = seconds[compiled] / seconds["ssd_jax"]
-            report.add(f"{case}: times the speed of {compiled}", ratio, "", at_least=PEER_BAR)
+        report.write()
+
+
+def measure_case(report: Report, case: str, config: ConfigDict, limit: float, quick: bool) -> None:
+    """The steps of one size and batch."""
+    batch_size = config.train.batch_size
+    ours = Training(config)
+    wait(ours())  # before the peers: it takes the memory that it needs
+    calls = {"ssd_jax": ours, **peers(report, case, ours, config.model.size)}
+    rounds = (3 if quick else 5) if on_cpu() else 10
+    seconds = medians(calls, rounds=rounds, at_once=1 if on_cpu() else 5)
+    for name, time in seconds.items():
+        report.add(f"{case}: {name}", 1e3 * time / batch_size, "ms/image")
+    work = 2 * TIMES_FORWARD * multiply_adds(ours.model) * batch_size
+    share = work / seconds["ssd_jax"] / limit
+    report.add(f"{case}: share of the limit", share, "", at_least=bar(LIMIT_BAR, quick))
+    if "PyTorch" in seconds:
+        ratio = seconds["ssd_jax"] / seconds["PyTorch"]
+        report.add(
+            f"{case}: times PyTorch's time", ratio, "", at_most=CPU_BAR if on_cpu() else None
+        )
+    if (compiled := "torchvision, compiled") in seconds:
+        ratio = seconds[compiled] / seconds["ssd_jax"]
+        report.add(f"{case}: times the speed of {compiled}", ratio, "", at_least=PEER_BAR)
 
 
 def bar(value: float, quick: bool) -> float | None:
@@ -53,23 +79,32 @@ def bar(value: float, quick: bool) -> float | None:
     return None if on_cpu() or quick else value
 
 
-def peers(report: Report, ours: Training, size: int) -> dict:
-    """The steps of the peers that are installed, on the same pictures and boxes."""
-    if not importable("torch"):
-        report.note("PyTorch is not installed: no peers")
+def peers(report: Report, case: str, ours: Training, size: int) -> dict[str, Call]:
+    """The steps of the peers that are installed and fit, on the same pictures and boxes."""
+    if not torch_peers(report):
         return {}
     import peers_torch
 
-    calls = {"PyTorch": peers_torch.PlainStep(ours.model, ours.batch)}
-    if size != 300:
-        return calls
-    if not importable("torchvision"):
+    makers = {"PyTorch": lambda: peers_torch.PlainStep(ours.model, ours.batch)}
+    if size == 300 and importable("torchvision"):
+        torchvision = functools.partial(peers_torch.TorchvisionStep, ours.batch)
+        makers["torchvision"] = functools.partial(torchvision, compiled=False)
+        if not on_cpu():
+            makers["torchvision, compiled"] = functools.partial(torchvision, compiled=True)
+    elif size == 300:
         report.note("torchvision is not there, or not for this PyTorch: it is left out")
-        return calls
-    calls["torchvision"] = peers_torch.TorchvisionStep(ours.batch, compiled=False)
-    if not on_cpu():
-        calls["torchvision, compiled"] = peers_torch.TorchvisionStep(ours.batch, compiled=True)
-    return calls
+    steps = {}
+    for name, make in makers.items():
+        with noting_lack_of_memory(report, f"{case}: {name}"):
+            steps[name] = called_once(make)
+    return steps
+
+
+def called_once(make: Callable[[], Call]) -> Call:
+    """Makes a step and does it once, by which it takes the memory that it needs."""
+    step = make()
+    wait(step())
+    return step
 
 
 if __name__ == "__main__":
