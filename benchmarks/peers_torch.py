@@ -17,9 +17,8 @@ from ssd_jax.model import SSD, VGG_STAGES
 from ssd_jax.priors import extra_convolutions, prior_boxes
 
 MEAN = (123.0, 117.0, 104.0)
-torch.backends.cudnn.benchmark = (
-    True  # kernels are chosen by timing them, as in ssd.pytorch and XLA
-)
+# Kernels are chosen by timing them, as by ssd.pytorch and XLA.
+torch.backends.cudnn.benchmark = True
 SGD = {"lr": 1e-6, "momentum": 0.9, "weight_decay": 5e-4}  # too low a rate to diverge
 
 
