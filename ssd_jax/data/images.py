@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 
 from ssd_jax.data.archive_path import read_bytes
 from ssd_jax.data.example import Example
+from ssd_jax.data.exif import read_orientation, turn, without_orientation
 
 # What OpenCV says of a broken file goes to the error that names it, not to the terminal.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -32,7 +33,8 @@ def decode_image(data: bytes, name: str, *, turned: bool = False) -> UInt8[np.nd
     Args:
       data: The encoded file.
       name: Its name, for the error.
-      turned: Rotate and mirror as EXIF says a viewer should; else the pixels are as stored.
+      turned: Rotate and mirror as EXIF says a viewer should (in JPEG, PNG, WebP and TIFF); else
+        the pixels are as stored.
 
     Returns:
       The picture, RGB. Grey pictures get three equal channels, 16 bits become 8, CMYK becomes RGB,
@@ -41,7 +43,8 @@ def decode_image(data: bytes, name: str, *, turned: bool = False) -> UInt8[np.nd
     Raises:
       ValueError: The bytes are no image that can be decoded, or a part of one.
     """
-    return _decode(data, name, cv2.IMREAD_COLOR_RGB, turned)
+    stored = _decode_stored(data, name, cv2.IMREAD_COLOR_RGB)
+    return turn(stored, read_orientation(data)) if turned else stored
 
 
 def decode_example(example: Example) -> UInt8[np.ndarray, "H W 3"]:
@@ -71,38 +74,32 @@ def decode_to_fit(
     Raises:
       ValueError: As of `decode_image`.
     """
-    size = header_size(data, turned=turned) if data.startswith(_JPEG_START) else None
+    size = header_size(data) if data.startswith(_JPEG_START) else None
     least = 0 if size is None else min(size) if squash else max(size)
     factor = max((f for f in _REDUCED_JPEG if least >= f * canvas_size), default=1)
     if size is not None and factor > 1:
-        reduced = _decode(data, name, _REDUCED_JPEG[factor], turned)
-        # If not, OpenCV and imagesize read another orientation, and the whole picture tells.
-        if _is_reduced(reduced, size, factor):
-            height, width = _fitted(size, canvas_size, squash)
-            # A side that the factor does not divide was padded until it did: that is cut off.
-            padded_height = round(height * reduced.shape[0] * factor / size[0])
-            padded_width = round(width * reduced.shape[1] * factor / size[1])
-            padded_size = (padded_width, padded_height)
-            shrunk = cv2.resize(reduced, padded_size, interpolation=cv2.INTER_AREA)
-            return cv2.cvtColor(shrunk[:height, :width], cv2.COLOR_BGR2RGB), size
+        reduced = _decode_stored(data, name, _REDUCED_JPEG[factor])
+        height, width = _fitted(size, canvas_size, squash)
+        # A side that the factor does not divide was padded until it did: that is cut off.
+        padded_height = round(height * reduced.shape[0] * factor / size[0])
+        padded_width = round(width * reduced.shape[1] * factor / size[1])
+        padded_size = (padded_width, padded_height)
+        shrunk = cv2.resize(reduced, padded_size, interpolation=cv2.INTER_AREA)
+        picture = cv2.cvtColor(shrunk[:height, :width], cv2.COLOR_BGR2RGB)
+        orientation = read_orientation(data) if turned else 1
+        return turn(picture, orientation), size[::-1] if orientation >= 5 else size
     picture = decode_image(data, name, turned=turned)
     whole = (picture.shape[0], picture.shape[1])
     return shrink_to_fit(picture, canvas_size, squash=squash), whole
 
 
-def _is_reduced(reduced: np.ndarray, size: tuple[int, int], factor: int) -> bool:
-    """Whether a picture decoded at 1 / factor is of the size that its header says."""
-    sides = zip(reduced.shape, size, strict=False)
-    return all(abs(side * factor - whole) < factor for side, whole in sides)
-
-
-def _decode(data: bytes, name: str, flags: int, turned: bool) -> UInt8[np.ndarray, "H W 3"]:
-    """The picture in the channel order of OpenCV's flags."""
+def _decode_stored(data: bytes, name: str, flags: int) -> UInt8[np.ndarray, "H W 3"]:
+    """The pixels as stored, in the channel order of OpenCV's flags."""
     image = None
     if data:
-        flags |= 0 if turned else cv2.IMREAD_IGNORE_ORIENTATION
+        stored = np.frombuffer(without_orientation(data), np.uint8)
         with contextlib.suppress(cv2.error):  # a header that states more than 2^30 pixels
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+            image = cv2.imdecode(stored, flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise ValueError(
             f"image {name!r} cannot be decoded ({len(data)} bytes): replace the file, "
@@ -121,8 +118,10 @@ def header_size(data: bytes, *, turned: bool = False) -> tuple[int, int] | None:
     Returns:
       The size; None if the bytes do not begin as an image does.
     """
-    width, height = imagesize.get(io.BytesIO(data), exif_rotation=turned)
-    return (height, width) if height > 0 and width > 0 else None
+    width, height = imagesize.get(io.BytesIO(data), exif_rotation=False)
+    if height <= 0 or width <= 0:
+        return None
+    return (width, height) if turned and read_orientation(data) >= 5 else (height, width)
 
 
 def stored_size(path: Path) -> tuple[int, int]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from ssd_jax.data.example import Source
 
@@ -23,12 +26,24 @@ def encode(image: np.ndarray, suffix: str = ".jpg") -> bytes:
     return cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
-def with_exif(jpeg: bytes, orientation: int) -> bytes:
-    """A JPEG with one EXIF tag, its orientation (6: a viewer turns it clockwise by a quarter)."""
-    # APP1: big-endian TIFF with the one tag 0x0112.
+def with_exif(image: bytes, orientation: int) -> bytes:
+    """A JPEG, PNG, WebP or TIFF with EXIF's orientation (6: a viewer turns it clockwise)."""
+    # A big-endian TIFF with the one tag 0x0112.
     tag = f"0112000300000001 {orientation:04x}0000"
-    body = b"Exif\0\0" + bytes.fromhex(f"4d4d002a00000008 0001 {tag} 00000000")
-    return jpeg[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:]
+    exif = bytes.fromhex(f"4d4d002a00000008 0001 {tag} 00000000")
+    if image.startswith(b"\xff\xd8"):
+        body = b"Exif\0\0" + exif
+        return image[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + image[2:]
+    if image.startswith(b"\x89PNG"):
+        chunk = b"eXIf" + exif
+        end = zlib.crc32(chunk).to_bytes(4, "big")
+        return image[:33] + len(exif).to_bytes(4, "big") + chunk + end + image[33:]  # after IHDR
+    written = io.BytesIO()
+    with Image.open(io.BytesIO(image)) as opened:
+        tags = Image.Exif()
+        tags[0x0112] = orientation
+        opened.save(written, opened.format, exif=tags, lossless=True)
+    return written.getvalue()
 
 
 def xml_object(
