@@ -83,7 +83,9 @@ def load_batch(
         can be, beginning anew after the last; otherwise its place stays empty.
 
     Raises:
-      ValueError: An image cannot be decoded, and is not to be skipped; or none can be.
+      FileNotFoundError: An image is not there.
+      ValueError: An image cannot be decoded, or lies damaged in a zip, and is not to be skipped; or
+        none can be.
     """
     positions = positions[share]
     # Clearing what a picture covers would cost as much again as writing it.
@@ -125,11 +127,11 @@ class _Decoded(NamedTuple):
 def _first_decodable(
     candidates: Iterable[int], dataset: Dataset, canvas_size: int, policies: Policies
 ) -> _Decoded | None:
-    """The first of some rows whose image can be decoded; None if there is none."""
+    """The first of some rows whose image can be read and decoded; None if there is none."""
     for row in candidates:
-        example = dataset.source[row]
-        name = f"{example['name']} of {dataset.name}, split {dataset.split}"
         try:
+            example = dataset.source[row]
+            name = f"{example['name']} of {dataset.name}, split {dataset.split}"
             picture, size = decode_to_fit(
                 example["image"], name, canvas_size, turned=example["turned"]
             )

@@ -45,7 +45,9 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, row: int) -> Example: ...
+    def __getitem__(self, row: int) -> Example:
+        """Returns the example of a row; raises ValueError where its image lies damaged."""
+        ...
 
     def name(self, row: int) -> str:
         """Returns the file name of a row."""

@@ -1,4 +1,5 @@
 import dataclasses
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +194,31 @@ def test_evaluation_leaves_a_skipped_image_out(tmp_path, pngs: Dataset):
         [{key: value[others] for key, value in whole.items() if key != "skipped"}],
         [{key: value[others] for key, value in found.items() if key != "skipped"}],
     )
+
+
+def test_an_image_damaged_in_a_zip_is_skipped(tmp_path: Path):
+    dataset = file_dataset(tmp_path)
+    packed = tmp_path / "pictures.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for number in range(7):
+            archive.write(tmp_path / f"{number}.png", f"{number}.png")
+    data = bytearray(packed.read_bytes())
+    data[data.index((tmp_path / "4.png").read_bytes()) + 50] ^= 1
+    packed.write_bytes(data)
+    paths = [packed / f"{number}.png" for number in range(7)]
+    objects = dataset.source.objects
+    columns = [
+        [column[objects.of_row(row)] for row in range(7)]
+        for column in (
+            objects.boxes, objects.labels, objects.difficult, objects.crowd, objects.area
+        )
+    ]  # fmt: skip
+    dataset = dataclasses.replace(dataset, source=FileSource(paths, range(7), *columns))
+    skipping = train(dataset, 7, policies=Policies(undecodable="skip"))
+    seen = joined(skipping)
+    assert (seen["index"] != 4).all() and (seen["skipped"] == 4).any()
+    with pytest.raises(ValueError, match=r"pictures\.zip/4\.png is broken"):
+        train(dataset, 7)
 
 
 def test_no_image_at_all_can_be_decoded(tmp_path):

@@ -100,6 +100,8 @@ def _inspect(entry: Entry) -> Inspection:
         data = entry.read()
     except OSError as error:
         return Inspection(None, fault=("no image", error.strerror or "cannot be read"))
+    except ValueError as error:  # damaged where it lies, in a zip or a record
+        return Inspection(None, fault=("undecodable image", str(error)))
     digest = hashlib.sha256(data).hexdigest()
     try:
         turned = entry.size is not None and is_turned(data, entry.size)
@@ -112,7 +114,7 @@ def _inspect(entry: Entry) -> Inspection:
 def _header_size(entry: Entry) -> Size | None:
     try:
         return header_size(entry.read())
-    except OSError:
+    except (OSError, ValueError):  # decoding says which
         return None
 
 

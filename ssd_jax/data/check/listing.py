@@ -29,7 +29,8 @@ class Entry:
     Attributes:
       file: The image's file.
       annotation: The file that describes its objects.
-      read: Gives the encoded image; raises OSError where there is none.
+      read: Gives the encoded image; raises OSError where there is none, ValueError where it lies
+        damaged in a zip or a record.
       size: (height, width) in pixels that the annotation states; None where it does not.
       boxes: Corners [xmin, ymin, xmax, ymax] as written, nothing clipped or dropped.
       relative: The boxes are relative to the image, not in pixels.

@@ -213,6 +213,35 @@ def test_one_coco_file_in_two_parts_and_pictures_in_a_zip(tmp_path: Path):
         assert row.split("│")[2].strip() == "3"
 
 
+@pytest.mark.parametrize(
+    ("policy", "kind"), [("error", "undecodable image"), ("skip", "skipped image")]
+)
+def test_a_picture_damaged_in_a_zip_is_named(tmp_path: Path, policy: str, kind: str):
+    images = [{"id": i, "file_name": f"{i}.png", "width": 80, "height": 60} for i in range(2)]
+    del images[1]["width"]  # so that the file is asked for it
+    content = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
+    content["annotations"] = [{"id": 1, "image_id": 0, "category_id": 1, "bbox": [9, 9, 30, 30]}]
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations/all.json").write_text(json.dumps(content))
+    packed = tmp_path / "pictures.zip"
+    encoded = [make.encode(make.picture(60, 80, seed=i), ".png") for i in range(2)]
+    with zipfile.ZipFile(packed, "w") as archive:
+        for i, data in enumerate(encoded):
+            archive.writestr(f"{i}.png", data)
+    data = bytearray(packed.read_bytes())
+    data[data.index(encoded[1]) + 50] ^= 1
+    packed.write_bytes(data)
+    config = config_of(
+        tmp_path, kind="coco_json", train="all", eval="all", images="pictures.zip",
+        undecodable=policy,
+    )  # fmt: skip
+    kinds, _ = run(config, tmp_path / "out")
+    (line,) = kinds[kind]
+    assert line.startswith("1.png: ") and "CRC-32" in line and "fetch the zip again" in line
+    kinds, _ = run(config, tmp_path / "out", quick=True)
+    assert kinds.keys() == {"no objects"}
+
+
 def test_figures_of_the_embedded_dataset(shapes_folder: str, small_shapes, tmp_path: Path):
     config = config_of(Path(), kind="shapes/small", data_dir=shapes_folder)
     config.model.size = 128
