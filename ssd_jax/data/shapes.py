@@ -122,6 +122,5 @@ def load_shapes(split: str, *, data_dir: str = "", config: str = "full") -> Data
     Returns:
       The split.
     """
-    builder = Shapes(data_dir=data_dir or None, config=config)
-    prepare(builder)
+    builder = prepare(Shapes(data_dir=data_dir or None, config=config))
     return Dataset("shapes", split, TfdsSource(builder.data_path, split), CLASS_NAMES)

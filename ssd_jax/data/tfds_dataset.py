@@ -230,7 +230,7 @@ def _prepared(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
             builder = read_only_builder.builder_from_files(name, **kwargs)
         except DatasetNotFoundError:
             builder = tfds.builder(name, **kwargs)
-        prepare(builder)
+        return prepare(builder)
     except DatasetNotFoundError as fault:
         raise ValueError(f"data.name is {name!r}: {first_line(fault)}") from None
     except ImportError as fault:
@@ -238,4 +238,3 @@ def _prepared(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
             f"TFDS cannot prepare {name} here ({first_line(fault)}): prepare it where it can, by "
             f"`tfds build {name} --file_format=array_record`, and set data.data_dir to its folder"
         ) from None
-    return builder

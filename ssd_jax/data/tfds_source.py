@@ -53,8 +53,13 @@ VOC_FIELDS = Fields(
 )
 
 
-def prepare(builder: tfds.core.DatasetBuilder) -> None:
+def prepare(builder: tfds.core.DatasetBuilder) -> tfds.core.DatasetBuilder:
     """Prepares a dataset as array_record, unless it is there already.
+
+    Of several runs that do so at once the first leaves its dataset, and the others go on with it.
+
+    Returns:
+      The builder of what is there, which knows its splits and format.
 
     Raises:
       ValueError: It is there in a format that has no random access.
@@ -63,6 +68,9 @@ def prepare(builder: tfds.core.DatasetBuilder) -> None:
     if not builder.data_path.exists():
         try:
             builder.download_and_prepare(file_format=tfds.core.FileFormat.ARRAY_RECORD)
+        except FileExistsError:
+            if not builder.data_path.exists():
+                raise
         except (PermissionError, NotADirectoryError) as fault:
             raise OSError(f"{fault}: set data.data_dir to a folder that can be written") from None
         except RuntimeError as fault:  # array_record's writer; TFDS has taken away what it wrote
@@ -70,12 +78,15 @@ def prepare(builder: tfds.core.DatasetBuilder) -> None:
                 f"cannot write {builder.data_path} ({first_line(fault)}): make room, or set "
                 "data.data_dir to another folder"
             ) from None
+    # The one given knows nothing of what another run has prepared since it was made.
+    there = tfds.builder_from_directory(builder.data_path)
     readable = tfds.core.FileFormat.with_random_access()
-    if not readable & builder.info.available_file_formats():
+    if not readable & there.info.available_file_formats():
         raise ValueError(
-            f"{builder.data_path} was prepared as {builder.info.file_format.value}, not as "
+            f"{there.data_path} was prepared as {there.info.file_format.value}, not as "
             f"{' or '.join(sorted(f.value for f in readable))}: set another data.data_dir"
         )
+    return there
 
 
 class TfdsSource:

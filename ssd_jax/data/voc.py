@@ -169,8 +169,7 @@ def load_voc(split: str, *, data_dir: str = "", voc_root: str = "", archives: st
         builders = _official_builders(years, data_dir, archives)
     sources = []
     for year, name in parts:
-        builder = builders[year]
-        prepare(builder)
+        builder = prepare(builders[year])
         missing = set(_SPLITS[name].split("+")) - set(builder.info.splits)
         if missing:
             there = ", ".join(sorted(builder.info.splits))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
-from ssd_jax.data import devkit
+from ssd_jax.data import devkit, voc
 from ssd_jax.data.tfds_source import TfdsSource
 from ssd_jax.data.voc import load_voc
 from tests.data import make
@@ -86,6 +86,28 @@ def test_a_kill_leaves_nothing_that_is_taken_for_a_dataset(root: Path, tmp_path:
     assert done.returncode == 9
     assert [p for p in data_dir.rglob("incomplete*") if p.is_dir()]
     assert len(load_voc("2007_test", data_dir=str(data_dir), voc_root=str(root))) == 8
+
+
+@pytest.mark.parametrize("when", ["before it begins", "while it writes"])
+def test_a_dataset_that_another_run_has_prepared_meanwhile_is_taken(
+    root: Path, tmp_path: Path, monkeypatch, when: str
+):
+    """Between this run's look whether it is there and its own end another one prepares it."""
+    data_dir = str(tmp_path / "tfds")
+    prepares, example, other = voc.prepare, voc._example, []
+
+    def be_overtaken() -> None:
+        if not other:
+            other.append(None)
+            other[0] = load_voc("2007_test", data_dir=data_dir, voc_root=str(root))
+
+    if when == "before it begins":
+        monkeypatch.setattr(voc, "prepare", lambda builder: be_overtaken() or prepares(builder))
+    else:
+        monkeypatch.setattr(voc, "_example", lambda *how: be_overtaken() or example(*how))
+    this = load_voc("2007_test", data_dir=data_dir, voc_root=str(root))
+    assert len(this) == len(other[0]) == 8
+    assert not [path for path in Path(data_dir).rglob("incomplete*") if path.is_dir()]
 
 
 def test_a_folder_that_cannot_be_written_is_named(root: Path, tmp_path: Path):
