@@ -6,10 +6,15 @@ place, for datasets and for weights.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import requests
 from rich.progress import (
@@ -49,7 +54,8 @@ def fetch(
     """The paths of files in a folder, after downloading those it lacks.
 
     A download that breaks off leaves a `.part`, which the next host, or the next call, goes on
-    with. Progress is shown on standard output.
+    with. While another process downloads a file, this one waits. Progress is shown on standard
+    output.
 
     Args:
       folder: Where they lie or are to lie; made if need be.
@@ -110,9 +116,57 @@ def check(path: Path, file: RemoteFile, *, hashed: bool = True) -> None:
 
 
 def _fetch(file: RemoteFile, folder: Path, bar: Progress) -> list[str]:
+    """Downloads a file that no other process brings meanwhile, as of `_download`."""
+    task = bar.add_task(file.name, total=file.size)
+
+    def say_waiting() -> None:
+        bar.update(task, description=f"{file.name}: another run downloads it")
+
+    with _alone(folder / f"{file.name}.lock", say_waiting):
+        if (folder / file.name).is_file():
+            bar.update(task, description=file.name, completed=file.size)
+            return []
+        return _download(file, folder, bar, task)
+
+
+@contextlib.contextmanager
+def _alone(lock: Path, say_waiting: Callable[[], None]) -> Iterator[None]:
+    """Waits until no other process is within; the lock's file is there as long as one is."""
+    while True:
+        with lock.open("w") as file:
+            _wait(file, say_waiting)
+            if not _is_at(file, lock):  # whoever was within took it away: others have a new one
+                continue
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)  # as it is if the file system knows no locks
+            return
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Whether an open file is the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _wait(file: IO[str], say_waiting: Callable[[], None]) -> None:
+    """Locks a file; where the file system knows no locks, goes on without."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say_waiting()
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as fault:
+        if fault.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+            raise
+
+
+def _download(file: RemoteFile, folder: Path, bar: Progress, task: TaskID) -> list[str]:
     """Downloads a file; what went wrong with each host, nothing if one had it whole."""
     part = folder / f"{file.name}.part"
-    task = bar.add_task(file.name, total=file.size)
     failures = []
     for url in file.urls:
         try:

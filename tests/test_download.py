@@ -1,4 +1,8 @@
+import errno
+import fcntl
 import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +127,67 @@ def test_a_full_disk_is_no_fault_of_the_host(host: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(Path, "open", full)
     with served(host) as address, pytest.raises(OSError, match=r"No space left .*a\.tar\.part"):
         fetch(tmp_path / "new", archive(f"{address}a.tar"))
+
+
+class Held(list):
+    """Requests, of which the first waits until there is another, or for half a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.another = threading.Event(), threading.Event()
+
+    def append(self, request: str) -> None:
+        super().append(request)
+        (self.another if self.first.is_set() else self.first).set()
+        self.another.wait(0.5)
+
+
+def test_two_runs_download_a_file_once(host: Path, tmp_path: Path):
+    held = Held()
+    with served(host, asked=held) as address, ThreadPoolExecutor(2) as runs:
+        wanted = archive(f"{address}a.tar")
+        one = runs.submit(fetch, tmp_path / "new", wanted)
+        assert held.first.wait(10)
+        other = runs.submit(fetch, tmp_path / "new", wanted)
+        assert one.result() == other.result() == [tmp_path / "new/a.tar"]
+    assert held == ["/a.tar"]
+    assert (tmp_path / "new/a.tar").read_bytes() == CONTENT
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.tar"]
+
+
+def test_a_run_that_waited_goes_on_where_the_other_broke_off(host: Path, tmp_path: Path):
+    held = Held()
+    with served(host, asked=held, break_after=2_000_000) as address, ThreadPoolExecutor(2) as runs:
+        wanted = archive(f"{address}a.tar")
+        one = runs.submit(fetch, tmp_path / "new", wanted)
+        assert held.first.wait(10)
+        other = runs.submit(fetch, tmp_path / "new", wanted)
+        with pytest.raises(OSError, match="broke off"):
+            one.result()
+        assert other.result()[0].read_bytes() == CONTENT
+    assert held[0] == "/a.tar" and "bytes=" in held[1]
+
+
+def test_one_is_within_at_a_time_though_the_lock_is_taken_away(tmp_path: Path):
+    within, most, times = [], [], 40
+
+    def enter(number: int) -> None:
+        with download._alone(tmp_path / "a.lock", lambda: None):
+            within.append(number)
+            most.append(len(within))
+            within.remove(number)
+
+    with ThreadPoolExecutor(8) as runs:
+        list(runs.map(enter, range(times)))
+    assert most == [1] * times
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_system_without_locks_is_no_obstacle(host: Path, tmp_path: Path, monkeypatch):
+    def refuse(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with served(host) as address:
+        (path,) = fetch(tmp_path / "new", archive(f"{address}a.tar"))
+    assert path.read_bytes() == CONTENT
