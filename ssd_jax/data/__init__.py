@@ -8,6 +8,7 @@ from ssd_jax.data.batch import Batch
 from ssd_jax.data.example import Dataset, Example, Source
 from ssd_jax.data.loader import count_slots, eval_batches, train_batches
 from ssd_jax.data.policies import Policies
+from ssd_jax.data.settings import Settings
 
 __all__ = [
     "KINDS",
@@ -43,7 +44,8 @@ def load_dataset(settings: Any, split: str, *, annotated: bool = True) -> Datase
         tfds: name, data_dir, class_names, image_feature, boxes_feature, labels_feature
 
         data_dir is TFDS's folder of prepared datasets, '' for its default; see `load_voc`,
-        `VocFolder`, `load_coco`, `load_custom_coco` and `load_tfds` for the others.
+        `VocFolder`, `load_coco`, `load_custom_coco` and `load_tfds` for the others. A path may
+        begin with ~.
       split: 'train' or 'test' (shapes), '2007_trainval+2012_trainval' (voc), lists of
         ImageSets/Main joined by '+' (voc_folder), 'train2017' (coco), and so on.
       annotated: False opens a split whose objects are not public ('2012_test' of voc with voc_root,
@@ -56,6 +58,7 @@ def load_dataset(settings: Any, split: str, *, annotated: bool = True) -> Datase
       FileNotFoundError: A folder or file is not there.
       ValueError: The kind or the split is unknown, or an annotation is broken.
     """
+    settings = Settings(settings)
     if not annotated and settings.kind not in UNANNOTATED_KINDS:
         raise ValueError(
             f"data.kind is {settings.kind!r}, whose splits all have annotations: those of "

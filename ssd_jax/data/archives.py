@@ -22,7 +22,7 @@ def find_archives(
       FileNotFoundError: The folder or some archives are not there; the message names them all.
       ValueError: A file is not the official one.
     """
-    folder = Path(folder).expanduser()
+    folder = Path(folder)
     missing = [archive.name for archive in archives if not (folder / archive.name).is_file()]
     if missing:
         raise FileNotFoundError(

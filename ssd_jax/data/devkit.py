@@ -71,7 +71,7 @@ class FolderDevkit:
         Raises:
           FileNotFoundError: There is none.
         """
-        root = Path(root).expanduser().resolve()
+        root = Path(root).resolve()
         name = f"VOC{year}"
         places = [root / name, root / "VOCdevkit" / name] + ([root] if root.name == name else [])
         found = next((place for place in places if (place / "ImageSets").is_dir()), None)

@@ -108,6 +108,29 @@ def test_a_kind_without_its_folder_says_what_to_set(kind: str, tmp_path: Path):
         load_dataset(settings(kind, root=str(tmp_path / "nowhere")), "train")
 
 
+def test_a_path_may_begin_with_the_home_folder(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    make.voc_folder(tmp_path / "sets/VOC2007", {"a": [DOG]}, {"test": ["a"]})
+    folder = dict(root="~/sets/VOC2007")
+    assert len(load_dataset(settings("voc_folder", **folder), "test")) == 1
+    devkit = dict(voc_root="~/sets", data_dir="~/tfds")
+    assert len(load_dataset(settings("voc", **devkit), "2007_test")) == 1
+    assert (tmp_path / "tfds/voc_local").is_dir()
+    content = {
+        "images": [{"id": i, "file_name": f"{i}.jpg", "height": 6, "width": 8} for i in (1, 2)],
+        "annotations": [],
+        "categories": [{"id": 5, "name": "dog"}],
+    }
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    for i in (1, 2):
+        (tmp_path / f"sets/{i}.jpg").write_bytes(b"")
+    one_file = dict(annotations="~/all.json", images="~/sets", fraction=0.5)
+    assert len(load_dataset(settings("coco_json", **one_file), "test")) == 1
+    (tmp_path / "zips").mkdir()
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/zips lacks"):
+        load_dataset(settings("coco", archives="~/zips"), "val2017")
+
+
 def test_an_unknown_kind_lists_those_there_are():
     with pytest.raises(ValueError, match=rf"data\.kind is 'mnist'.*{', '.join(KINDS)}"):
         load_dataset(settings("mnist"), "train")
