@@ -19,7 +19,7 @@ from ssd_jax.data.file_source import FileSource
 from ssd_jax.data.images import stored_size
 from ssd_jax.data.odd_boxes import OddBoxes
 
-_REQUIRED = {
+REQUIRED = {
     "images": ("id", "file_name"),
     "annotations": ("id", "image_id", "category_id", "bbox"),
     "categories": ("id", "name"),
@@ -82,7 +82,7 @@ class CocoJson(FileSource):
         boxes, labels, crowd, area, sizes = [], [], [], [], []
         for number, image in images.items():
             of_image = objects[number]
-            sizes.append(_size(image))
+            sizes.append(annotated_size(image))
             size = sizes[-1] or stored_size(files[number])
             pixels = box_corners(of_image, path)
             relative, kept = odd.relative(pixels, size, files[number].name)
@@ -181,6 +181,16 @@ def read_instances(path: Path, *, annotated: bool = True) -> dict[str, list[dict
       FileNotFoundError: There is no such file.
       ValueError: It is no JSON, or not of instances.
     """
+    content = read_sections(path, annotated=annotated)
+    for section in REQUIRED:
+        for i, entry in enumerate(content[section]):
+            if fault := entry_fault(section, i, entry):
+                raise ValueError(f"{path}: {fault}")
+    return content
+
+
+def read_sections(path: Path, *, annotated: bool = True) -> dict[str, list[Any]]:
+    """The file's content, whatever its entries are; otherwise as `read_instances`."""
     if not is_file(path):
         raise FileNotFoundError(f"no annotation file {path}")
     data = read_bytes(path)
@@ -190,26 +200,36 @@ def read_instances(path: Path, *, annotated: bool = True) -> dict[str, list[dict
         raise ValueError(f"{path}: broken JSON ({error})") from None
     if isinstance(content, dict) and not annotated:
         content["annotations"] = []
-    if not isinstance(content, dict) or any(entries not in content for entries in _REQUIRED):
-        raise ValueError(f"{path}: not COCO's instances: it lacks one of {', '.join(_REQUIRED)}")
-    for entries, required in _REQUIRED.items():
-        for i, entry in enumerate(content[entries]):
-            if missing := [field for field in required if field not in entry]:
-                raise ValueError(f"{path}: entry {i} of {entries} has no {missing[0]!r}")
-            for field in _INTEGERS[entries]:
-                if not isinstance(entry[field], int):
-                    raise ValueError(
-                        f"{path}: entry {i} of {entries} has {field!r} {entry[field]!r}, no integer"
-                    )
+    if not isinstance(content, dict) or any(section not in content for section in REQUIRED):
+        raise ValueError(f"{path}: not COCO's instances: it lacks one of {', '.join(REQUIRED)}")
     return content
 
 
+def entry_fault(section: str, i: int, entry: Any) -> str | None:
+    """What is wrong with entry i of 'images', 'annotations' or 'categories' by itself."""
+    if not isinstance(entry, dict):
+        return f"entry {i} of {section} is {entry!r}, no object"
+    if missing := [field for field in REQUIRED[section] if field not in entry]:
+        return f"entry {i} of {section} has no {missing[0]!r}"
+    for field in _INTEGERS[section]:
+        if not isinstance(entry[field], int):
+            return f"entry {i} of {section} has {field!r} {entry[field]!r}, no integer"
+    return None
+
+
+def first_by_id(
+    entries: Iterable[dict[str, Any]],
+) -> tuple[dict[int, dict[str, Any]], list[int]]:
+    """The first entry of each id, and the ids that come again."""
+    first: dict[int, dict[str, Any]] = {}
+    again = [entry["id"] for entry in entries if first.setdefault(entry["id"], entry) is not entry]
+    return first, again
+
+
 def _by_id(entries: Iterable[dict[str, Any]], what: str, path: Path) -> dict[int, dict[str, Any]]:
-    by_id: dict[int, dict[str, Any]] = {}
-    for entry in entries:
-        if entry["id"] in by_id:
-            raise ValueError(f"{path}: {what} id {entry['id']} is there twice")
-        by_id[entry["id"]] = entry
+    by_id, again = first_by_id(entries)
+    if again:
+        raise ValueError(f"{path}: {what} id {again[0]} is there twice")
     return by_id
 
 
@@ -249,7 +269,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _size(image: dict[str, Any]) -> tuple[int, int] | None:
+def annotated_size(image: dict[str, Any]) -> tuple[int, int] | None:
     """Height and width as the file states them; None where they are no numbers."""
     height, width = image.get("height", 0), image.get("width", 0)
     if not (_is_number(height) and _is_number(width) and min(height, width) >= 1):
@@ -260,11 +280,26 @@ def _size(image: dict[str, Any]) -> tuple[int, int] | None:
 def box_corners(objects: list[dict[str, Any]], path: Path) -> Float64[np.ndarray, "n 4"]:
     """COCO's [x, y, width, height] as [xmin, ymin, xmax, ymax], pixels."""
     for entry in objects:
-        box = entry["bbox"]
-        if np.shape(box) != (4,) or not all(_is_number(v) for v in box):
-            raise ValueError(f"{path}: annotation {entry['id']} has the box {box}, not 4 numbers")
+        if fault := box_fault(entry):
+            raise ValueError(f"{path}: {fault}")
     boxes = np.array([entry["bbox"] for entry in objects], np.float64).reshape(-1, 4)
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+
+
+def box_fault(entry: dict[str, Any]) -> str | None:
+    """What is wrong with the box of an annotation."""
+    box = entry["bbox"]
+    if isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box):
+        return None
+    return f"annotation {entry['id']} has the box {box}, not 4 numbers"
+
+
+def area_fault(entry: dict[str, Any]) -> str | None:
+    """What is wrong with the area of an annotation, which may have none."""
+    area = entry.get("area")
+    if area is None or _is_number(area):
+        return None
+    return f"annotation {entry['id']} has the area {area!r}, no number"
 
 
 def _areas(
@@ -273,8 +308,8 @@ def _areas(
     """The annotations' areas in pixels^2; where one has none, its box's."""
     areas = of_boxes.copy()
     for i, entry in enumerate(objects):
-        if (area := entry.get("area")) is not None:
-            if not _is_number(area):
-                raise ValueError(f"{path}: annotation {entry['id']} has the area {area!r}")
-            areas[i] = area
+        if fault := area_fault(entry):
+            raise ValueError(f"{path}: {fault}")
+        if entry.get("area") is not None:
+            areas[i] = entry["area"]
     return areas

@@ -54,7 +54,7 @@ class VocFolder(FileSource):
         if not root.is_dir():
             raise FileNotFoundError(f"no folder {root}: set data.root to a folder in VOC's layout")
         names = split_names(root, split)
-        files = _image_files(root / "JPEGImages")
+        files = image_files(root / "JPEGImages")
         if annotated:
             annotations = {name: _annotation(root, name) for name in names}
         else:
@@ -64,12 +64,8 @@ class VocFolder(FileSource):
         odd = OddBoxes()
         paths, boxes, labels, difficult, area, sizes = [], [], [], [], [], []
         for name in names:
-            path, annotation, xml = files.get(name), annotations[name], _xml(root, name)
-            if path is None:
-                raise FileNotFoundError(
-                    f"no image {name!r} in {root / 'JPEGImages'}, though split {split!r} lists it: "
-                    "add the file or take it off the list"
-                )
+            path = _only_image(files.get(name, []), name, root, split)
+            annotation, xml = annotations[name], _xml(root, name)
             size = annotation.size or stored_size(path)
             of_image, kept = odd.relative(annotation.boxes, size, xml.name)
             classes = [_label(o.name, label_of, xml) for o in annotation.objects]
@@ -117,21 +113,41 @@ def _without_suffix(name: str) -> str:
     return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else name
 
 
-def _image_files(folder: Path) -> dict[str, Path]:
-    """Image files of a folder by their name without suffix."""
+def image_files(folder: Path) -> dict[str, list[Path]]:
+    """Image files of a folder by their name without suffix, but those that the system hides.
+
+    Raises:
+      FileNotFoundError: There is no such folder.
+    """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}: the images of VOC's layout lie there")
-    files: dict[str, Path] = {}
+    files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
-            continue
-        if path.stem in files:
-            raise ValueError(
-                f"two images of one name in {folder}: {files[path.stem].name} and {path.name}: "
-                "rename one and its annotation"
-            )
-        files[path.stem] = path
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+            files.setdefault(path.stem, []).append(path)
     return files
+
+
+def _only_image(files: Sequence[Path], name: str, root: Path, split: str) -> Path:
+    """The one file that a listed name means."""
+    folder = root / "JPEGImages"
+    if not files:
+        raise FileNotFoundError(
+            f"no image {name!r} in {folder}, though split {split!r} lists it: "
+            "add the file or take it off the list"
+        )
+    if len(files) > 1:
+        raise ValueError(
+            f"two images of one name in {folder}: {files[0].name} and {files[1].name}: "
+            "rename one and its annotation"
+        )
+    return files[0]
+
+
+def annotation_files(root: Path) -> list[Path]:
+    """Every annotation of a folder, listed or not; macOS hides ._NAME.xml, which is none, there."""
+    found = (root / "Annotations").glob("*.xml")
+    return sorted(path for path in found if not path.name.startswith("."))
 
 
 def _xml(root: Path, name: str) -> Path:
@@ -151,7 +167,7 @@ def _annotation(root: Path, name: str) -> VocAnnotation:
 def _all_classes(root: Path, parsed: dict[str, VocAnnotation]) -> list[str]:
     """Classes of all annotations of a folder, sorted; what is parsed already is not read again."""
     found: set[str] = set()
-    for path in sorted((root / "Annotations").glob("*.xml")):
+    for path in annotation_files(root):
         annotation = parsed.get(path.stem) or parse_annotation(path.read_bytes(), str(path))
         found.update(o.name for o in annotation.objects)
     if not found:

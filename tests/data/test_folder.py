@@ -51,6 +51,20 @@ def test_given_classes_keep_their_order(root: Path):
     np.testing.assert_array_equal(source[1]["labels"], [1, 2])
 
 
+def test_a_listed_name_means_one_image(root: Path):
+    for name in ("a", "e.f"):
+        (root / "JPEGImages" / f"{name}.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"two images of one name .*: a\.jpg and a\.png"):
+        VocFolder(root, "train")
+    assert len(VocFolder(root, "val")) == 1
+
+
+def test_what_the_system_hides_is_passed_over(root: Path):
+    (root / "Annotations/._a.xml").write_bytes(b"no XML")
+    (root / "JPEGImages/._a.jpg").write_bytes(b"no picture")
+    assert VocFolder(root, "train").class_names == ("cat", "dog", "emu")
+
+
 def test_joined_splits_and_images_without_objects(root: Path):
     source = VocFolder(root, "train+val")
     assert [source.name(row) for row in range(len(source))] == ["c d.jpg", "a.jpg", "b.jpg"]

@@ -36,6 +36,7 @@ from ssd_jax.data.policies import Policies, plan_objects
 from ssd_jax.prior_fit import best_overlaps, propose
 from ssd_jax.priors import PriorSpec
 from ssd_jax.recipe import build_priors
+from ssd_jax.training.fitted_priors import with_fitted_priors
 from ssd_jax.visualize import write_image
 
 CONFIG = cli.define_config()
@@ -69,8 +70,11 @@ def check(config: ConfigDict, out: Path, console: Console, *, quick: bool) -> li
 
     Returns:
       All problems.
+
+    Raises:
+      FileNotFoundError, ValueError: As of `list_split`; or the recipe's priors cannot be.
     """
-    spec = build_priors(config)
+    build_priors(config)  # what the recipe gets wrong, before anything is read
     listings = [list_split(config.data, split) for split in _split_names(config)]
     inspections = _inspect(config, listings, console, quick)
     class_names = _class_names(listings)
@@ -80,10 +84,12 @@ def check(config: ConfigDict, out: Path, console: Console, *, quick: bool) -> li
         odd, objects = check_boxes(listing, of_split, class_names)
         problems += [*listing.problems, *image_problems(listing, of_split), *odd]
         splits.append(Split(listing.split, objects))
-    problems += copies(listings, inspections)
+    problems += [*copies(listings, inspections), *_other_classes(listings)]
 
     report.print_splits(console, splits)
     report.print_classes(console, splits, class_names)
+    spec, unfit = _trained_priors(config, listings[0], splits[0].objects, console)
+    problems += unfit
     report.print_sizes(console, splits, spec)
     fits = _fits(console, splits, class_names, spec)
     report.print_problems(console, problems)
@@ -117,11 +123,36 @@ def _inspect(
 
 
 def _class_names(listings: Sequence[Listing]) -> tuple[str, ...]:
-    """The dataset's classes; sorted where they are those that its annotations name."""
-    if listings[0].class_names:
-        return listings[0].class_names
-    met = {name for listing in listings for entry in listing.entries for name in entry.names}
-    return tuple(sorted(met))
+    """The classes of the training split, then those that only others have."""
+    return tuple(dict.fromkeys(name for listing in listings for name in listing.class_names))
+
+
+def _other_classes(listings: Sequence[Listing]) -> list[Problem]:
+    """Splits whose classes are not those of the training split, in its order."""
+    train, *others = listings
+    return [
+        Problem(
+            other.split,
+            other.path,
+            "classes differ",
+            f"{', '.join(other.class_names)}; those of {train.split} are "
+            f"{', '.join(train.class_names)}",
+        )
+        for other in others
+        if other.class_names != train.class_names
+    ]
+
+
+def _trained_priors(
+    config: ConfigDict, train: Listing, objects: Objects, console: Console
+) -> tuple[PriorSpec, list[Problem]]:
+    """The priors that a run would have; and a problem, if they are to be fitted and cannot be."""
+    try:
+        config = with_fitted_priors(config, objects, None, console)
+    except ValueError as error:
+        problem = Problem(train.split, train.path, "nothing to fit", str(error))
+        return build_priors(config), [problem]
+    return build_priors(config), []
 
 
 def _fits(

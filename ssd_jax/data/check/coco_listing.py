@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import json
-import math
 from collections import defaultdict
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,18 @@ import numpy as np
 from ssd_jax.data.archive_path import read_bytes
 from ssd_jax.data.check.listing import Entry, Listing
 from ssd_jax.data.check.problem import Problem
-from ssd_jax.data.coco import Part, names_of_part
+from ssd_jax.data.coco import (
+    REQUIRED,
+    Part,
+    annotated_size,
+    area_fault,
+    box_corners,
+    box_fault,
+    entry_fault,
+    first_by_id,
+    names_of_part,
+    read_sections,
+)
 
 
 def list_coco(
@@ -33,58 +43,57 @@ def list_coco(
       FileNotFoundError: The annotation file is not there.
       ValueError: The file is no JSON of COCO's form.
     """
-    try:
-        content = json.loads(read_bytes(path))
-    except ValueError as error:
-        raise ValueError(f"{path}: broken JSON ({error})") from None
-    if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= set(content):
-        raise ValueError(
-            f"{path}: not COCO's instances: it lacks images, annotations or categories"
-        )
-    categories = {c.get("id"): str(c.get("name")) for c in content["categories"]}
+    content = read_sections(path)
     problems: list[Problem] = []
-    objects = _objects(content, categories, path, split, problems)
-    entries, seen = [], set()
-    images = content["images"]
-    named = [image["file_name"] for image in images if image.get("file_name")]
-    of_part = names_of_part(named, part, fraction)
-    for image in images:
-        number, name = image.get("id"), image.get("file_name")
-        if name and name not in of_part:
-            continue
-        if number is None or not name:
-            problems.append(_broken(path, split, f"an image without id or file_name: {image}"))
-        elif number in seen:
-            problems.append(Problem(split, str(path), "listed twice", f"image id {number}"))
-        else:
-            seen.add(number)
-            entries.append(_entry(image, folder, path, objects[number], categories))
-    names = tuple(name for _, name in sorted(categories.items()))
-    return Listing(split, tuple(entries), tuple(problems), names)
+    sound = {name: _sound(content[name], name, path, split, problems) for name in REQUIRED}
+    categories, again = first_by_id(sound["categories"])
+    problems += [_broken(path, split, f"category id {n} is there twice") for n in again]
+    names = {number: str(category["name"]) for number, category in sorted(categories.items())}
+    images, again = first_by_id(sound["images"])
+    of_part = names_of_part([image["file_name"] for image in images.values()], part, fraction)
+    problems += [
+        Problem(split, str(path), "listed twice", f"image id {number}") for number in again
+    ]
+    objects = _objects(sound["annotations"], images, names, path, split, problems)
+    entries = tuple(
+        _entry(image, folder, path, objects[number], names)
+        for number, image in images.items()
+        if image["file_name"] in of_part
+    )
+    return Listing(split, str(path), entries, tuple(problems), tuple(names.values()))
+
+
+def _sound(
+    entries: list[Any], section: str, path: Path, split: str, problems: list[Problem]
+) -> list[dict[str, Any]]:
+    """The entries of a section that have what is required; the others become problems."""
+    faults = [entry_fault(section, i, entry) for i, entry in enumerate(entries)]
+    problems += [_broken(path, split, fault) for fault in faults if fault]
+    return [entry for entry, fault in zip(entries, faults, strict=True) if not fault]
 
 
 def _objects(
-    content: dict[str, Any],
-    categories: dict[int, str],
+    annotations: list[dict[str, Any]],
+    images: Container[int],
+    categories: Container[int],
     path: Path,
     split: str,
     problems: list[Problem],
 ) -> defaultdict[int, list[dict[str, Any]]]:
     """The sound annotations by image id; the others become problems."""
-    images = {image.get("id") for image in content["images"]}
     objects: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
-    for entry in content["annotations"]:
-        number, box = entry.get("id"), entry.get("bbox")
-        if entry.get("image_id") not in images:
-            met = f"annotation {number} is of image {entry.get('image_id')}, which is not there"
+    for entry in annotations:
+        number, image, category = entry["id"], entry["image_id"], entry["category_id"]
+        if image not in images:
+            met = f"annotation {number} is of image {image}, which is not there"
             problems.append(_broken(path, split, met))
-        elif entry.get("category_id") not in categories:
-            met = f"annotation {number} is of category {entry.get('category_id')}"
+        elif category not in categories:
+            met = f"annotation {number} is of category {category}"
             problems.append(Problem(split, str(path), "unknown class", met))
-        elif not _is_box(box):
-            problems.append(_broken(path, split, f"annotation {number} has the box {box}"))
+        elif fault := box_fault(entry) or area_fault(entry):
+            problems.append(_broken(path, split, fault))
         else:
-            objects[entry["image_id"]].append(entry)
+            objects[image].append(entry)
     return objects
 
 
@@ -96,14 +105,12 @@ def _entry(
     categories: dict[int, str],
 ) -> Entry:
     file = folder / image["file_name"]
-    height, width = int(image.get("height") or 0), int(image.get("width") or 0)
-    boxes = np.array([o["bbox"] for o in objects], np.float64).reshape(-1, 4)
     return Entry(
         file=str(file),
         annotation=f"{path}, image {image['id']}",
         read=functools.partial(read_bytes, file),
-        size=(height, width) if height > 0 and width > 0 else None,
-        boxes=np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1),
+        size=annotated_size(image),
+        boxes=box_corners(objects, path),
         relative=False,
         names=tuple(categories[o["category_id"]] for o in objects),
         difficult=np.zeros(len(objects), np.bool_),
@@ -113,11 +120,3 @@ def _entry(
 
 def _broken(path: Path, split: str, text: str) -> Problem:
     return Problem(split, str(path), "broken annotation", text)
-
-
-def _is_box(box: Any) -> bool:
-    return (
-        isinstance(box, list)
-        and len(box) == 4
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in box)
-    )

@@ -20,6 +20,7 @@ from ssd_jax.data.check.problem import Problem
 from ssd_jax.data.coco_2017 import find_coco
 from ssd_jax.data.custom_coco import find_custom_split
 from ssd_jax.data.example import Dataset, Source
+from ssd_jax.data.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,14 @@ class Listing:
 
     Attributes:
       split: Its name.
+      path: The annotation file or folder that describes it; the dataset's name where there is none.
       entries: Its images.
       problems: What was wrong with the annotations' form.
-      class_names: The classes of the dataset; () where they are whatever the annotations name.
+      class_names: The classes that training would have.
     """
 
     split: str
+    path: str
     entries: tuple[Entry, ...]
     problems: tuple[Problem, ...]
     class_names: tuple[str, ...]
@@ -80,6 +83,7 @@ def list_split(settings: Any, split: str) -> Listing:
     from ssd_jax.data.check.coco_listing import list_coco
     from ssd_jax.data.check.voc_listing import list_voc_devkit, list_voc_folder
 
+    settings = Settings(settings)
     if settings.kind == "voc" and settings.voc_root:
         return list_voc_devkit(settings.voc_root, split)
     if settings.kind == "voc_folder" and settings.root:
@@ -116,7 +120,7 @@ def list_dataset(dataset: Dataset) -> Listing:
                 crowd=objects.crowd[own],
             )
         )
-    return Listing(dataset.split, tuple(entries), (), dataset.class_names)
+    return Listing(dataset.split, dataset.name, tuple(entries), (), dataset.class_names)
 
 
 def _read(source: Source, row: int) -> bytes:

@@ -17,6 +17,8 @@ KINDS = {
     "no annotation": "error",
     "broken annotation": "error",
     "unknown class": "error",
+    "classes differ": "error",
+    "nothing to fit": "error",
     "size differs": "error",
     "image in two splits": "error",
     "image twice in a split": "warning",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from ssd_jax.data.check.listing import Entry, Listing
 from ssd_jax.data.check.problem import Problem
 from ssd_jax.data.devkit import FolderDevkit
-from ssd_jax.data.folder import IMAGE_SUFFIXES
+from ssd_jax.data.folder import IMAGE_SUFFIXES, annotation_files, image_files
 from ssd_jax.data.voc import CLASS_NAMES
 from ssd_jax.data.voc_xml import VocAnnotation, parse_annotation
 
@@ -21,7 +20,7 @@ def list_voc_folder(root: Path, split: str, class_names: tuple[str, ...]) -> Lis
     Args:
       root: The folder.
       split: Lists of ImageSets/Main, joined by '+'.
-      class_names: The known classes; () for all that are met.
+      class_names: The known classes; () for all that the folder's annotations name.
 
     Raises:
       FileNotFoundError: There is no such folder.
@@ -29,7 +28,10 @@ def list_voc_folder(root: Path, split: str, class_names: tuple[str, ...]) -> Lis
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}: set data.root to a folder in VOC's layout")
     entries, problems = _list(root, split.split("+"), split, class_names)
-    return Listing(split, tuple(entries), tuple(problems), class_names)
+    if not class_names:
+        class_names, more_problems = _all_classes(root, split, entries, problems)
+        problems += more_problems
+    return Listing(split, str(root), tuple(entries), tuple(problems), class_names)
 
 
 def list_voc_devkit(voc_root: str, split: str) -> Listing:
@@ -49,7 +51,33 @@ def list_voc_devkit(voc_root: str, split: str) -> Listing:
         more_entries, more_problems = _list(folder, [name], split, CLASS_NAMES)
         entries += more_entries
         problems += more_problems
-    return Listing(split, tuple(entries), tuple(problems), CLASS_NAMES)
+    return Listing(split, voc_root, tuple(entries), tuple(problems), CLASS_NAMES)
+
+
+def _all_classes(
+    root: Path, split: str, entries: list[Entry], problems: list[Problem]
+) -> tuple[tuple[str, ...], list[Problem]]:
+    """The classes of all annotations, as training gathers them; and what is wrong with the others.
+
+    Args:
+      root: The folder.
+      split: For the problems.
+      entries: Of the split, whose annotations are read already.
+      problems: Likewise, of those that are broken.
+    """
+    classes = {name for entry in entries for name in entry.names}
+    read = {entry.annotation for entry in entries} | {problem.file for problem in problems}
+    faults = []
+    for xml in annotation_files(root):
+        if str(xml) in read:
+            continue
+        annotation, fault = _parsed(xml)
+        if annotation:
+            classes.update(o.name for o in annotation.objects)
+        else:
+            text = f"{fault}; it is read for its classes, which data.class_names would spare"
+            faults.append(Problem(split, str(xml), "broken annotation", text))
+    return tuple(sorted(classes)), faults
 
 
 def _list(
@@ -68,7 +96,8 @@ def _list(
                 if name in names:
                     problems.append(Problem(split, str(path), "listed twice", repr(name)))
                 names[name] = None
-    images = _images(root / "JPEGImages")
+    folder = root / "JPEGImages"
+    images = image_files(folder) if folder.is_dir() else {}
     entries = []
     for name in names:
         entry, more = _entry(root, name, images.get(name, []), split, class_names)
@@ -95,11 +124,9 @@ def _entry(
         text = "add it (without objects, if the image has none), or take it off the list"
         problems.append(Problem(split, str(xml), "no annotation", text))
     else:
-        try:
-            annotation = parse_annotation(xml.read_bytes(), str(xml))
-        except ValueError as error:
-            text = str(error).removeprefix(f"annotation {xml}: ")
-            problems.append(Problem(split, str(xml), "broken annotation", text))
+        annotation, fault = _parsed(xml)
+        if fault:
+            problems.append(Problem(split, str(xml), "broken annotation", fault))
     if annotation is None or not images:
         return None, problems
     names, known = _known(annotation, class_names)
@@ -123,21 +150,20 @@ def _entry(
     return entry, problems
 
 
+def _parsed(xml: Path) -> tuple[VocAnnotation | None, str]:
+    """An annotation, or what is wrong with it."""
+    try:
+        return parse_annotation(xml.read_bytes(), str(xml)), ""
+    except ValueError as error:
+        return None, str(error).removeprefix(f"annotation {xml}: ")
+
+
 def _known(annotation: VocAnnotation, class_names: tuple[str, ...]) -> tuple[list[str], np.ndarray]:
     """The objects' classes, and which of them are known."""
     names = [o.name for o in annotation.objects]
     if class_names is CLASS_NAMES:  # the official ones are read whatever their case
         names = [name.lower() for name in names]
     return names, np.array([not class_names or name in class_names for name in names], np.bool_)
-
-
-def _images(folder: Path) -> dict[str, list[Path]]:
-    """Image files of a folder by their name without suffix."""
-    files = defaultdict(list)
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            files[path.stem].append(path)
-    return files
 
 
 def _without_suffix(name: str) -> str:

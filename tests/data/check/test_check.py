@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -17,6 +18,7 @@ from ssd_jax import config as config_lib
 from ssd_jax.data.check.__main__ import check
 from ssd_jax.data.check.problem import KINDS
 from ssd_jax.recipe import build_priors
+from ssd_jax.training.inputs import load_splits
 from tests.data import make
 
 ROOT = Path(__file__).parents[3]
@@ -185,6 +187,105 @@ def test_coco_faults_are_gathered(tmp_path: Path):
     assert "1 crowd regions: dropped (data.crowd)" in printed
 
 
+def write_coco(root: Path, split: str, **sections) -> None:
+    """A split of COCO's JSON, with a cat on each image; `sections` replace those of the file."""
+    content = {
+        "images": [
+            {"id": i, "file_name": f"{split}{i}.jpg", "height": 60, "width": 80} for i in range(2)
+        ],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": 1, "bbox": [9, 9, 30, 30]} for i in range(2)
+        ],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+    }
+    (root / "annotations").mkdir(exist_ok=True)
+    (root / split).mkdir()
+    for i in range(2):
+        data = make.encode(make.picture(60, 80, seed=10 * i + len(split)))
+        (root / split / f"{split}{i}.jpg").write_bytes(data)
+    (root / f"annotations/{split}.json").write_text(json.dumps(content | sections))
+
+
+@pytest.mark.parametrize("names", [("cat", "dog", "bird"), ("cat",), ("dog", "cat")])
+def test_classes_that_differ_between_the_splits(tmp_path: Path, names: tuple[str, ...]):
+    categories = [{"id": k, "name": name} for k, name in enumerate(names, start=1)]
+    annotations = [
+        {"id": k, "image_id": 0, "category_id": k, "bbox": [9, 9, 30, 30]}
+        for k in range(1, len(names) + 1)
+    ]
+    write_coco(tmp_path, "train")
+    write_coco(tmp_path, "test", categories=categories, annotations=annotations)
+    config = config_of(tmp_path, kind="coco_json")
+    with pytest.raises(ValueError, match=r"config\.data\.train has classes"):
+        load_splits(config)
+    kinds, printed = run(config, tmp_path / "out")
+    met = f"test.json: {', '.join(names)}; those of train are cat, dog"
+    assert kinds.pop("classes differ") == [met]
+    assert kinds.keys() <= {"no objects"} and KINDS["classes differ"] == "error"
+    assert all(name in printed for name in names)
+
+
+@pytest.mark.parametrize(
+    ("sections", "met"),
+    [
+        ({"annotations": [{"image_id": 0, "category_id": 1, "bbox": [9, 9, 30, 30]}]},
+         "entry 0 of annotations has no 'id'"),
+        ({"images": [{"id": "a", "file_name": "train0.jpg"}], "annotations": []},
+         "entry 0 of images has 'id' 'a', no integer"),
+        ({"annotations": [
+            {"id": 4, "image_id": 0, "category_id": 1, "bbox": [9, 9, 30, 30], "area": "900"}
+         ]}, "annotation 4 has the area '900', no number"),
+        ({"categories": [{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}]},
+         "category id 1 is there twice"),
+        ({"annotations": [7]}, "entry 0 of annotations is 7, no object"),
+    ],
+)  # fmt: skip
+def test_what_training_refuses_in_coco_is_an_error(tmp_path: Path, sections: dict, met: str):
+    write_coco(tmp_path, "train", **sections)
+    config = config_of(tmp_path, kind="coco_json", eval="train")
+    with pytest.raises(ValueError, match=re.escape(met)):
+        load_splits(config)
+    kinds, _ = run(config, tmp_path / "out")
+    assert f"train.json: {met}" in kinds["broken annotation"]
+
+
+def test_what_training_passes_over_in_a_voc_folder_is_no_error(tmp_path: Path):
+    names = ["a", "b"]
+    root = make.voc_folder(
+        tmp_path / "set", {n: [GOOD] for n in names}, {"train": ["a"], "test": ["b"]}
+    )
+    (root / "Annotations/._a.xml").write_bytes(b"\0\5\x16\7 no XML")
+    (root / "JPEGImages/._a.jpg").write_bytes(b"\0\5\x16\7 no picture")
+    for suffix in ("jpg", "png"):
+        (root / f"JPEGImages/unlisted.{suffix}").write_bytes(b"no picture")
+    config = config_of(root)
+    assert load_splits(config)[0].class_names == ("cat",)
+    kinds, _ = run(config, tmp_path / "out")
+    assert not kinds
+
+
+@pytest.mark.parametrize("class_names", [(), ("cat",)])
+def test_a_broken_annotation_of_an_unlisted_image(tmp_path: Path, class_names: tuple[str, ...]):
+    root = make.voc_folder(tmp_path / "set", {"a": [GOOD]}, {"train": ["a"], "test": ["a"]})
+    (root / "Annotations/unlisted.xml").write_text("<annotation>")
+    config = config_of(root, class_names=class_names)
+    kinds, _ = run(config, tmp_path / "out")
+    if class_names:
+        assert load_splits(config) and "broken annotation" not in kinds
+    else:
+        with pytest.raises(ValueError, match=r"unlisted\.xml: broken XML"):
+            load_splits(config)
+        assert kinds["broken annotation"][0].startswith("unlisted.xml: broken XML")
+
+
+def test_classes_of_unlisted_images_count_as_in_training(tmp_path: Path):
+    objects = {"a": [GOOD], "unlisted": [make.xml_object("dog", (1, 1, 20, 20))]}
+    root = make.voc_folder(tmp_path / "set", objects, {"train": ["a"], "test": ["a"]})
+    _, printed = run(config_of(root), tmp_path / "out")
+    assert load_splits(config_of(root))[0].class_names == ("cat", "dog")
+    assert "no object to train on of dog" in printed
+
+
 def test_one_coco_file_in_two_parts_and_pictures_in_a_zip(tmp_path: Path):
     images = [
         {"id": i, "file_name": f"{i}.jpg", "height": 60, "width": 80 + (i == 4)} for i in range(6)
@@ -279,6 +380,26 @@ def test_proposed_priors_are_flags_that_the_recipe_takes(tmp_path: Path):
     assert min(spec.min_sizes) < 25
     _, printed = run(config, tmp_path / "out", quick=True)
     assert "the priors fit: " in printed
+    config = config_of(root)
+    config.priors.preset = "fitted"
+    _, printed = run(config, tmp_path / "out", quick=True)
+    assert "the priors fit: " in printed and "the priors fit poorly" not in printed
+
+
+def test_priors_cannot_be_fitted_to_no_object(tmp_path: Path):
+    root = make.voc_folder(tmp_path / "set", {"a": []}, {"train": ["a"], "test": ["a"]})
+    config = config_of(root, class_names=("cat",))
+    config.priors.preset = "fitted"
+    kinds, _ = run(config, tmp_path / "out", quick=True)
+    assert KINDS["nothing to fit"] == "error"
+    assert "has no object to fit priors to" in kinds["nothing to fit"][0]
+
+
+def test_the_home_folder_is_found(tmp_path: Path, monkeypatch):
+    make.voc_folder(tmp_path / "set", {"a": [GOOD]}, {"train": ["a"], "test": ["a"]})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    kinds, _ = run(config_of(Path("~/set")), tmp_path / "out", quick=True)
+    assert not kinds
 
 
 def test_the_picture_shows_charts_and_the_images_with_problems(faulty: Path, tmp_path: Path):
