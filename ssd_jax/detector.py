@@ -294,9 +294,21 @@ class Detector:
         return_exceptions: bool,
     ) -> Iterator[Result | Exception]:
         """Results in the images' order; images are read and placed while the engine works."""
+        may_refill = isinstance(images, Iterator)
 
-        def try_place(image: Picture) -> Placed | Exception:
+        def take(image: Picture) -> Picture | Exception:
+            """The image as it is now: PIL seeks and reads one in place, a loop fills one array."""
             try:
+                if isinstance(image, PilImage):
+                    return read_picture(image)
+                return image.copy() if may_refill and isinstance(image, np.ndarray) else image
+            except PICTURE_FAULTS as fault:
+                return fault
+
+        def try_place(image: Picture | Exception) -> Placed | Exception:
+            try:
+                if isinstance(image, Exception):
+                    raise image
                 return place(image, self.engine.canvas)
             except PICTURE_FAULTS as fault:
                 if return_exceptions:
@@ -308,7 +320,8 @@ class Detector:
             results = iter(self._run(placed, self.batch_size, minimum) if placed else [])
             return [item if isinstance(item, Exception) else next(results) for item in batch]
 
-        placed = mapped(try_place, images, threads=READERS, ahead=self.batch_size)
+        taken = map(take, images)
+        placed = mapped(try_place, taken, threads=READERS, ahead=self.batch_size)
         batches = batched(placed, self.batch_size)
         for results in mapped(run, batches, threads=1, ahead=1):
             yield from results

@@ -26,7 +26,7 @@ _NO_PICTURE = (
 )
 
 Picture = str | Path | np.ndarray | PilImage
-"""A file, an RGB uint8 array [H, W, 3], or a PIL image of any mode."""
+"""A file, an RGB uint8 array [H, W, 3], or a PIL image, not of mode I or F."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from ssd_jax import Detector, pictures
 from ssd_jax.engine import JaxEngine
@@ -69,6 +69,52 @@ def test_an_endless_iterator_gives_an_iterator():
     assert first == list(range(7))
     results.close()
     assert next(taken) < 20  # no more was read than a few batches
+
+
+LEFT_EDGES = [0, 5, 10, 15, 20, 25]
+
+
+def left_edges(results):
+    return [round(float(result.boxes[0, 0])) for result in results]
+
+
+def test_an_image_that_seeks_on_is_taken_frame_by_frame(tmp_path):
+    frames = [Image.fromarray(picture((x, 4, x + 12, 20))) for x in LEFT_EDGES]
+    frames[0].save(tmp_path / "film.tif", save_all=True, append_images=frames[1:])
+    detector = color_detector(batch_size=4)
+    with Image.open(tmp_path / "film.tif") as film:
+        assert left_edges(detector(ImageSequence.Iterator(film))) == LEFT_EDGES
+
+
+def test_one_open_image_is_read_once_though_it_is_there_many_times(tmp_path):
+    detector = color_detector(batch_size=4)
+    path = save(tmp_path / "one.png", np.tile(picture(RED), (20, 20, 1)))
+    expected = detector(Image.open(path))
+    for result in detector([Image.open(path)] * 12):
+        np.testing.assert_array_equal(result.boxes, expected.boxes)
+
+
+def test_an_array_may_be_filled_again():
+    detector = color_detector(batch_size=4)
+    frame = np.empty((48, 64, 3), np.uint8)
+
+    def camera():
+        for x in LEFT_EDGES:
+            frame[:] = picture((x, 4, x + 12, 20))
+            yield frame
+
+    assert left_edges(detector(camera())) == LEFT_EDGES
+
+
+def test_a_broken_pil_image_is_told_in_its_place(tmp_path):
+    detector = color_detector(batch_size=2)
+    whole = Image.fromarray(picture(RED))
+    (tmp_path / "cut.png").write_bytes(save(tmp_path / "one.png", picture(RED)).read_bytes()[:90])
+    with Image.open(tmp_path / "cut.png") as cut:
+        results = detector([whole, cut, whole], return_exceptions=True)
+    assert [isinstance(result, OSError) for result in results] == [False, True, False]
+    with Image.open(tmp_path / "cut.png") as cut, pytest.raises(OSError, match="truncated"):
+        list(detector(iter([whole, cut])))
 
 
 def test_what_cannot_be_used_costs_the_others_nothing(tmp_path):
