@@ -110,17 +110,23 @@ def detect_video(work: Work, video: VideoReader, source: Source, advance: Advanc
                 write_crops(work.folder, name, frame.picture, result)
             return frame, result
 
-        number = -1
+        number, seconds = -1, 0.0
         drawn = mapped(draw, zip(again, results, strict=False), threads=DRAWERS, ahead=DRAWERS)
         for frame, result in mapped(write, drawn, threads=1, ahead=DRAWERS):
-            number = frame.number
+            number, seconds = frame.number, frame.seconds
             work.records.add(str(source.path), result, number, frame.seconds)
             advance()
     if number < 0:
         raise ValueError(f"video {source.path} has no frame that can be decoded")
-    if video.count and number + 1 < video.count - video.rate:
+    # By both: of a variable frame rate the count may be a guess, and the last frame may stand long.
+    if (
+        video.count is not None
+        and video.duration is not None
+        and number + 1 < video.count - video.rate
+        and seconds < video.duration - 1
+    ):
         raise ValueError(
-            f"video {source.path} breaks off after {number + 1} of {video.count} frames"
+            f"video {source.path} breaks off after {seconds:.1f} of {video.duration:.1f} seconds"
         )
 
 

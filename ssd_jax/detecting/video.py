@@ -36,8 +36,10 @@ class VideoReader:
       seconds: how long to look through a webcam; None is until it ends.
 
     Attributes:
-      rate: frames a second.
-      count: frames as the file states it; None of a webcam, or where it does not say it.
+      rate: frames a second; a file of a variable frame rate states some mean or nominal one.
+      count: frames as the file states it, or as its duration and rate let expect; None of a webcam,
+        or where it does not say it.
+      duration: seconds as the file states it; None where `count` is.
 
     Raises:
       OSError: there is no such webcam, or the file is no video that can be decoded.
@@ -56,16 +58,25 @@ class VideoReader:
         self.rate = rate if 0 < rate < 1000 else USUAL_RATE
         count = round(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.count = count if count > 0 and not self._is_live else None
+        # By the rate as it is stated: where there is no count, OpenCV's is the duration times it.
+        self.duration = (
+            None if self.count is None else self.count / (rate if rate > 0 else self.rate)
+        )
 
     def __enter__(self) -> "VideoReader":
         return self
 
     def __iter__(self) -> Iterator[Frame]:
         """Yields the frames; a webcam's have the time at which they came."""
-        started, number = time.monotonic(), 0
+        started, number, seconds = time.monotonic(), 0, 0.0
         while True:
             is_read, picture = self._capture.read()
-            seconds = time.monotonic() - started if self._is_live else number / self.rate
+            if self._is_live:
+                seconds = time.monotonic() - started
+            elif number:
+                stated = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                # Not all formats state it.
+                seconds = stated if stated > seconds else seconds + 1 / self.rate
             if not is_read or (self._seconds is not None and seconds >= self._seconds):
                 return
             yield Frame(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), number, seconds)
@@ -85,11 +96,13 @@ class VideoWriter:
 
     Args:
       path: the file; its folder is made if need be.
-      rate: frames a second.
+      rate: frames a second, below 1000.
     """
 
     def __init__(self, path: Path, rate: float):
-        self._path, self._rate = path, rate
+        self._path = path
+        # MPEG-4 has it as a fraction of numbers below 65536, OpenCV makes that of the decimals.
+        self._rate = round(rate, 3 if rate < 65 else 2 if rate < 655 else 1)
         self._writer: cv2.VideoWriter | None = None
         self._written = 0
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import struct
 import threading
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from ssd_jax.detecting.records import Records
 from ssd_jax.detecting.run import Work, detect_pictures, detect_video, pixels_of
 from ssd_jax.detecting.sources import Source, sources_in
-from ssd_jax.detecting.video import Frame, VideoReader
+from ssd_jax.detecting.video import Frame, VideoReader, VideoWriter
 from tests.colors import color_detector, picture, save
 
 RED = (8, 4, 40, 30)
@@ -97,13 +98,78 @@ def test_a_video_keeps_frame_rate_count_and_size(tmp_path):
     drawn.release()
 
 
+UNEVEN = [*range(0, 1000, 40), *range(1000, 8000, 250)]
+"""Milliseconds of the frames of a video of a variable rate: 25 a second, later 4."""
+
+
+def write_matroska(path, frames, milliseconds, rate):
+    """A video of these times that states a duration and a rate, but no count."""
+
+    def element(code, *contents):
+        content = b"".join(contents)
+        return bytes.fromhex(code) + (len(content) | 1 << 56).to_bytes(8, "big") + content
+
+    height, width = (side.to_bytes(2, "big") for side in frames[0].shape[:2])
+    jpegs = [cv2.imencode(".jpg", frame[..., ::-1])[1].tobytes() for frame in frames]
+    blocks = [
+        element("a3", b"\x81", time.to_bytes(2, "big"), b"\x80", jpeg)
+        for time, jpeg in zip(milliseconds, jpegs, strict=True)
+    ]
+    track = element(
+        *("ae", element("d7", b"\1"), element("73c5", b"\1"), element("83", b"\1")),
+        *(element("86", b"V_MJPEG"), element("e0", element("b0", width), element("ba", height))),
+        element("23e383", round(1e9 / rate).to_bytes(4, "big")),
+    )
+    duration = element("4489", struct.pack(">d", milliseconds[-1] + 1000 / rate))
+    path.write_bytes(
+        element("1a45dfa3", element("4282", b"matroska"), element("4287", b"\2"))
+        + element(
+            "18538067",
+            element("1549a966", element("2ad7b1", (10**6).to_bytes(4, "big")), duration),
+            element("1654ae6b", track),
+            element("1f43b675", element("e7", b"\0"), *blocks),
+        )
+    )
+    return path
+
+
+def test_a_video_of_a_variable_frame_rate_keeps_its_times(tmp_path):
+    out = tmp_path / "out"
+    frames = [picture((i, 8, i + 24, 40), height=64, width=160) for i in range(len(UNEVEN))]
+    path = write_matroska(tmp_path / "clip.mkv", frames, UNEVEN, rate=25)
+    with Records(out) as records, VideoReader(path) as video:
+        assert video.count > 2 * len(UNEVEN)  # a guess: nothing to measure frames by
+        detect_video(work_for(out, records), video, Source(path, Path(path.name)), lambda: None)
+    images, _ = read_records(out)
+    assert [image["seconds"] for image in images] == [time / 1000 for time in UNEVEN]
+    drawn = cv2.VideoCapture(str(out / "clip.mkv.mp4"))
+    assert drawn.get(cv2.CAP_PROP_FRAME_COUNT) / 25 == pytest.approx(7.79, abs=0.04)
+    drawn.release()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with Records(out) as records, VideoReader(path) as video:
+        with pytest.raises(ValueError, match=r"clip\.mkv breaks off after \d\.\d of 7\.8 seconds"):
+            detect_video(work_for(out, records), video, Source(path, path), lambda: None)
+
+
+@pytest.mark.parametrize("rate", [23.976024, 65.537, 119.853, 239.76, 700.123])
+def test_a_video_of_any_rate_is_written(tmp_path, rate):
+    path = tmp_path / "clip.mp4"
+    with VideoWriter(path, rate) as writer:
+        for number, frame in enumerate(moving(20)):
+            writer.write(Frame(frame, number, number / rate))
+    with VideoReader(path) as video:
+        assert video.rate == pytest.approx(rate, abs=0.05)
+        assert len(list(video)) == 20
+
+
 def test_a_video_that_breaks_off_or_is_none_is_named(tmp_path):
     out = tmp_path / "out"
     path = write_video(tmp_path / "clip.avi", moving(40), 10, "MJPG")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with Records(out) as records, VideoReader(path) as video:
-        with pytest.raises(ValueError, match=r"clip\.avi breaks off after \d+ of 40 frames"):
+        with pytest.raises(ValueError, match=r"clip\.avi breaks off after \d\.\d of 4\.0 seconds"):
             detect_video(work_for(out, records), video, Source(path, path), lambda: None)
     assert len(read_records(out)[0]) > 5  # what there was is kept
     path.write_bytes(b"no video")
@@ -161,7 +227,7 @@ def test_stages_work_at_the_same_time(tmp_path, monkeypatch):
 
     class Slow(VideoReader):
         def __init__(self):
-            self.rate, self.count = 10.0, 24
+            self.rate, self.count, self.duration = 10.0, 24, 2.4
 
         def __iter__(self):
             for number, frame in enumerate(moving(24)):
