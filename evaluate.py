@@ -10,9 +10,10 @@
 The checkpoint says which data, classes and network; the data's folders can be given anew with
 --voc_root, --archives, --root, --data_dir, --annotations and --images where they lie elsewhere now.
 With --config.detect.FIELD=VALUE and --config.evaluate.FIELD=VALUE it detects and scores by other
-settings than in training; the results' folder is named after them. With --model, a file that
-export.py made of it is what detects. With --unannotated it only writes what is found, for a server
-that knows the objects of the split.
+settings than in training, with --config.data.kind=KIND on data of another kind that has the same
+classes; the results' folder is named after them. With --model, a file that export.py made of it is
+what detects. With --unannotated it only writes what is found, for a server that knows the objects
+of the split.
 """
 
 import json
@@ -64,7 +65,11 @@ FOLDERS = {
     for name in ("data_dir", "voc_root", "archives", "root", "annotations", "images")
 }
 
-CHANGEABLE = ("detect", "evaluate")  # groups of the config's fields
+# Fields of the config; a folder is a flag, for where it lies changes no result.
+CHANGEABLE = (
+    *("detect.*", "evaluate.*", "data.kind", "data.fraction", "data.name"),
+    *("data.image_feature", "data.boxes_feature", "data.labels_feature"),
+)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -145,7 +150,7 @@ def results_folder(workdir: Path, split: str, changes: Mapping[str, Any]) -> Pat
     if MODEL.value:
         name += f"-{Path(MODEL.value).name}-{RUNTIME.value or 'default'}"
     for field, value in changes.items():
-        name += f"-{field.rpartition('.')[2]}={value}"
+        name += f"-{field.rpartition('.')[2]}={value}".replace("/", "_")
     return workdir / "evaluation" / name
 
 

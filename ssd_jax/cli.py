@@ -1,5 +1,6 @@
 """What the command lines share: parsing flags, and faults told in one line."""
 
+import fnmatch
 import functools
 import logging
 import os
@@ -65,13 +66,13 @@ def required_config(flag: Any) -> ConfigDict:
     return config
 
 
-def changed(config: ConfigDict, arguments: Sequence[str], groups: Sequence[str]) -> ConfigDict:
+def changed(config: ConfigDict, arguments: Sequence[str], fields: Sequence[str]) -> ConfigDict:
     """A config that is there, with the fields that `--config.FIELD=VALUE` sets.
 
     Args:
       config: a whole config; it is not changed.
       arguments: what `run(..., fields_apart=True)` left of the command line.
-      groups: whose fields may be set, such as 'detect'.
+      fields: those that may be set, such as 'data.kind' or 'detect.*'.
 
     Raises:
       ValueError: another field is set, one that there is not, or by no value of its type.
@@ -79,11 +80,11 @@ def changed(config: ConfigDict, arguments: Sequence[str], groups: Sequence[str])
     config = config.copy_and_resolve_references().lock()
     for argument in arguments:
         name, _, value = argument.partition("=")
-        group = name.removeprefix("--config.").split(".")[0]
+        field = name.removeprefix("--config.")
         if not (name.startswith("--config.") and value):
             raise ValueError(f"unexpected {argument}: options are --NAME=VALUE")
-        if group not in groups:
-            allowed = " and ".join(f"--config.{each}.*" for each in groups)
+        if not any(fnmatch.fnmatchcase(field, each) for each in fields):
+            allowed = ", ".join(f"--config.{each}" for each in fields)
             raise ValueError(f"{name} is as it was in training; what can be set is {allowed}")
     values, argv = flags.FlagValues(), ["", *arguments]
     try:

@@ -129,6 +129,30 @@ def test_evaluate_takes_a_folder_that_lacks_a_class(tmp_path):
     assert "not in the means, for want of objects: circle" in done.stdout
 
 
+def test_evaluate_takes_data_of_another_kind(tmp_path):
+    config = small_config("")
+    config.data.kind, config.data.eval = "voc_folder", "test"
+    untrained_detector(config, ("circle", "square")).save(tmp_path / "run")
+    root = tmp_path / "coco"
+    (root / "images").mkdir(parents=True)
+    (root / "images/a.jpg").write_bytes(make.encode(make.picture(48, 64)))
+    annotation = {"id": 1, "image_id": 1, "category_id": 2, "bbox": [8, 6, 32, 24], "area": 768}
+    (root / "annotations").mkdir()
+    (root / "annotations/val.json").write_text(
+        json.dumps(
+            {
+                "images": [{"id": 1, "file_name": "a.jpg", "width": 64, "height": 48}],
+                "categories": [{"id": 1, "name": "circle"}, {"id": 2, "name": "square"}],
+                "annotations": [annotation],
+            }
+        )
+    )
+    flags = (f"--ckpt={tmp_path / 'run'}", f"--root={root}", "--split=val", "--metrics=coco")
+    run("evaluate.py", *flags, "--config.data.kind=coco_json", "--config.data.name=a/b")
+    folder = tmp_path / "run/evaluation/val-kind=coco_json-name=a_b"
+    assert "coco" in json.loads((folder / "metrics.json").read_text())
+
+
 def test_a_split_without_annotations_is_detected_as_one_with_them(tmp_path):
     config = small_config("")
     config.data.kind, config.data.eval = "voc_folder", "test"

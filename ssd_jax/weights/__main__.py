@@ -40,6 +40,9 @@ DATASET = flags.DEFINE_enum(
 )
 
 
+_DATA = {"voc": "--voc_root VOCdevkit", "coco": "--root COCO", "voc_folder": "--root FOLDER"}
+
+
 def parse_names(text: str | None) -> tuple[str, ...] | None:
     """Class names as the flags give them.
 
@@ -75,7 +78,7 @@ def main(arguments: Sequence[str]) -> None:
         )
     class_names = parse_names(CLASSES.value) or weights.class_names
     console = Console(soft_wrap=True)
-    config = weights.config()
+    config = weights.config(class_names)
     optimizer = build_optimizer(config)
 
     def adapt(fresh):
@@ -93,7 +96,7 @@ def main(arguments: Sequence[str]) -> None:
         f"{weights.source}, {len(class_names)} classes, {model.priors.num_priors} priors: {out}\n"
         f"python detect.py --ckpt {out} PICTURE\n"
         f"python evaluate.py --ckpt {out} "
-        + ("--root COCO" if weights.dataset == "coco" else "--voc_root VOCdevkit")
+        + _DATA[config.data.kind]
         + f"\npython train.py --config RECIPE --config.init={out}",
         highlight=False,
     )

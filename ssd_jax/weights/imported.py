@@ -1,7 +1,7 @@
 """What weights need besides themselves, to give here what they gave where they were trained."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from ssd_jax import config as config_lib
 from ssd_jax.matching import Bipartite
 from ssd_jax.priors import PriorSpec
+from ssd_jax.weights import class_names as known_names
 
 RGB = tuple[float, float, float]
 Params = dict[str, Any]
@@ -61,7 +62,7 @@ class Imported:
       priors: the boxes it was trained with.
       preprocessing: what the weights expect.
       class_names: without background; label k is `class_names[k - 1]`.
-      dataset: 'voc' or 'coco': whose sizes the priors have, and whose images it is tested on.
+      dataset: 'voc' or 'coco': whose sizes the priors have.
       detection: the fields of `config.detect` as in the original program.
       bipartite: how that program matches, for fine-tuning.
       source: the program, for messages.
@@ -76,8 +77,13 @@ class Imported:
     bipartite: Bipartite
     source: str
 
-    def config(self) -> ConfigDict:
-        """A whole config: the network, its priors and preprocessing, detection and test data."""
+    def config(self, class_names: Sequence[str] | None = None) -> ConfigDict:
+        """A whole config: the network, its priors and preprocessing, detection and test data.
+
+        Args:
+          class_names: those that it is to have; its own if None. VOC's are tested on VOC2007's test
+            split, COCO's on val2017, others on data of one's own.
+        """
         config = config_lib.base()
         config.model.size = self.priors.image_size[0]
         self.preprocessing.configure(config)
@@ -88,11 +94,18 @@ class Imported:
         config.priors.variances = self.priors.variances
         config.matching.bipartite = self.bipartite
         config.detect.update(self.detection)
-        if self.dataset == "coco":
-            config.data.kind = "coco"
-            config.data.train, config.data.eval = "train2017", "val2017"
-            config.data.canvas = 640
-            config.evaluate.best_metric = "coco"
-            config.evaluate.inclusive_pixels = False
+        match tuple(class_names or self.class_names):
+            case known_names.VOC:
+                pass  # as in the base
+            case known_names.COCO:
+                config.data.kind = "coco"
+                config.data.train, config.data.eval = "train2017", "val2017"
+                config.data.canvas = 640
+                config.evaluate.best_metric = "coco"
+                config.evaluate.inclusive_pixels = False
+            case _:
+                config.data.kind = "voc_folder"
+                config.data.train, config.data.eval = "train", "test"
+                config.data.canvas = 640
         config.data.canvas = max(config.data.canvas, config.model.size)
         return config

@@ -12,6 +12,7 @@ from ssd_jax.weights import (
     from_torchvision,
     names,
 )
+from ssd_jax.weights.class_names import COCO
 from tests.weights.states import blobs, filled, state
 
 
@@ -62,6 +63,26 @@ def test_config_says_all_of_a_coco_detector():
     assert config_lib.from_json(config_lib.to_json(config)).to_dict() == config.to_dict()
     assert config.matching.bipartite == "argmax"
     assert imported.class_names[-1] == "toothbrush"
+
+
+def test_the_test_data_is_by_the_classes_not_by_whose_priors():
+    def test_data(config):
+        metric = config.evaluate.best_metric
+        return config.data.kind, config.data.eval, metric, config.evaluate.inclusive_pixels
+
+    on_voc = ("voc", "2007_test", "voc07", True)
+    on_coco = ("coco", "val2017", "coco", False)
+    on_own = ("voc_folder", "test", "voc07", True)
+    voc = from_ssd_pytorch(state(names.ssd_pytorch, 300, 21), dataset="coco")
+    assert voc.config().priors.preset == "coco"
+    assert test_data(voc.config()) == on_voc
+    assert test_data(voc.config(COCO)) == on_coco  # as --classes coco makes of it
+    assert test_data(voc.config(("person", "car"))) == on_own
+    own = state(names.ssd_pytorch, 300, 4)
+    own = from_ssd_pytorch(own, class_names=("a", "b", "c"), dataset="coco")
+    assert test_data(own.config()) == on_own
+    coco = from_ssd_pytorch(state(names.ssd_pytorch, 300, 81), dataset="voc")
+    assert test_data(coco.config()) == on_coco
 
 
 def test_own_classes_need_names_and_a_dataset():
