@@ -260,11 +260,11 @@ class Detector:
           OSError: the Hub cannot be reached, or does not let this user write there.
         """
         engine = self._jax_engine()
-        known = None if metrics is None else json.loads(Path(metrics).read_text())
+        known = None if metrics is None else json.loads(Path(metrics).read_text(encoding="utf-8"))
         card = model_card(repository, engine.config, engine.class_names, engine.model, known)
         with tempfile.TemporaryDirectory() as folder:
             self.save(folder)
-            (Path(folder) / "README.md").write_text(card)
+            (Path(folder) / "README.md").write_text(card, encoding="utf-8")
             return hub.upload(Path(folder), repository, private=private)
 
     def _jax_engine(self) -> JaxEngine:

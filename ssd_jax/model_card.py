@@ -27,11 +27,14 @@ def model_card(
       config: the recipe.
       class_names: without background.
       model: the network.
-      metrics: the content of metrics.json, None if it was not evaluated.
+      metrics: the content of metrics.json, None if it was not evaluated. Its split is named, and
+        its `changes`, the settings that were not as in training.
 
     Raises:
       ValueError: huggingface_hub is not installed.
     """
+    if metrics is not None and metrics["mAP"] is None:
+        metrics = None  # the split has no objects
     height, width = model.priors.image_size
     data = _front_matter(repository, config, metrics)
     changed = config_lib.differences(config_lib.base(), config)
@@ -97,8 +100,8 @@ def _front_matter(repository: str, config: ConfigDict, metrics: Mapping[str, Any
         results = [
             hub.EvalResult(
                 task_type="object-detection",
-                dataset_type=config.data.kind,
-                dataset_name=f"{config.data.kind} {config.data.eval}",
+                dataset_type=_kind(config, metrics),
+                dataset_name=f"{_kind(config, metrics)} {metrics['split']}",
                 metric_type=kind,
                 metric_name=_METRICS[kind],
                 metric_value=metrics["mAP"],
@@ -114,6 +117,15 @@ def _front_matter(repository: str, config: ConfigDict, metrics: Mapping[str, Any
     return data.to_yaml()
 
 
+def _kind(config: ConfigDict, metrics: Mapping[str, Any]) -> str:
+    """The kind of data that it was evaluated on."""
+    kind: str = metrics["changes"].get("data.kind", config.data.kind)
+    return kind
+
+
 def _score(config: ConfigDict, metrics: Mapping[str, Any]) -> str:
+    """The figure, of what, and what was not as in training."""
     name = _METRICS[metrics["best_metric"]]
-    return f"{name} {metrics['mAP']:.4f} on `{config.data.kind}` {config.data.eval}."
+    score = f"{name} {metrics['mAP']:.4f} on `{_kind(config, metrics)}` {metrics['split']}"
+    changes = [f"`{field}={value}`" for field, value in metrics["changes"].items()]
+    return f"{score}, with {', '.join(changes)}." if changes else f"{score}."

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ssd_jax import Detector, hub
+from ssd_jax.model_card import model_card
 from ssd_jax.training.initial import load_initial
 from tests.colors import color_detector
 from tests.fake_hub import fake_hub
@@ -34,10 +35,13 @@ def small_detector() -> Detector:
     return untrained_detector(small_config("/home/someone/data"), ("circle", "square"))
 
 
+SCORES = {"best_metric": "voc", "mAP": 0.7654321, "split": "train", "changes": {}}
+
+
 def test_push_and_fetch(repositories, tmp_path):
     detector = small_detector()
     metrics = tmp_path / "metrics.json"
-    metrics.write_text(json.dumps({"best_metric": "voc", "mAP": 0.7654321}))
+    metrics.write_text(json.dumps(SCORES))
     address = detector.push_to_hub("me/shapes", metrics=metrics)
     assert address.endswith("/me/shapes")
     detector.push_to_hub("me/shapes", metrics=metrics)  # again, in place of the first
@@ -62,9 +66,30 @@ def test_push_and_fetch(repositories, tmp_path):
     assert (result.metric_name, result.metric_value) == ("VOC mAP", 0.7654321)
     assert 'Detector.from_checkpoint("hf://me/shapes")' in card.text
     assert "`circle`, `square`" in card.text
-    assert "VOC mAP 0.7654" in card.text
+    assert result.dataset_name == "shapes/small train"
+    assert "VOC mAP 0.7654 on `shapes/small` train.\n" in card.text
     assert "`model.width` | `0.125`" in card.text
     assert "/home/someone" not in card.content
+
+
+def test_the_card_says_what_was_scored_and_by_which_settings():
+    engine = small_detector().engine
+
+    def card(**scores):
+        metrics = {**SCORES, **scores}
+        text = model_card("me/a", engine.config, engine.class_names, engine.model, metrics)
+        return huggingface_hub.ModelCard(text)
+
+    changes = {"data.kind": "coco_json", "detect.iou_threshold": 0.6}
+    there = card(split="val", changes=changes)
+    assert there.data.eval_results[0].dataset_type == "coco_json"
+    assert (
+        "VOC mAP 0.7654 on `coco_json` val, with `data.kind=coco_json`, "
+        "`detect.iou_threshold=0.6`.\n"
+    ) in there.text
+    without = card(mAP=None)  # a split without objects
+    assert without.data.eval_results is None
+    assert "Not stated." in without.text
 
 
 def test_a_run_can_start_from_it(repositories):
