@@ -39,6 +39,8 @@ _SCHEMA = {
         "clip": (5, "bool", "one"),
         "variance": (6, "float", "many"),
         "step": (10, "float", "one"),
+        "step_h": (11, "float", "one"),
+        "step_w": (12, "float", "one"),
         "offset": (13, "float", "one"),
     },
     "V1LayerParameter": {"name": (4, "string", "one"), "blobs": (6, "BlobProto", "many")},
@@ -122,13 +124,14 @@ class PriorBoxes(NamedTuple):
     Attributes:
       sizes: min sizes, and the last max size, in whole pixels, as Caffe's layer takes them.
       aspect_ratios: of each layer, without 1 and without the inverses that it adds.
-      steps: pixels between priors; None where Caffe divides the picture's side.
+      steps: pixels between priors, down and across; None where Caffe divides the picture's side by
+        the feature map's.
       variances: of centres and of sizes.
     """
 
     sizes: tuple[float, ...]
     aspect_ratios: tuple[tuple[float, ...], ...]
-    steps: tuple[float | None, ...]
+    steps: tuple[tuple[float, float] | None, ...]
     variances: tuple[float, float]
 
 
@@ -148,7 +151,7 @@ def prior_boxes_of(net: Any) -> PriorBoxes | None:
     return PriorBoxes(
         sizes=(*(float(int(box.min_size[0])) for box in boxes), float(int(boxes[-1].max_size[0]))),
         aspect_ratios=tuple(tuple(r for r in box.aspect_ratio if r != 1) for box in boxes),
-        steps=tuple(box.step if box.HasField("step") else None for box in boxes),
+        steps=tuple(_step(box) for box in boxes),
         variances=(round(centre, 6), round(size, 6)),  # they are float32
     )
 
@@ -169,6 +172,13 @@ def _check_prior_box(layer: Any) -> None:
             raise ValueError(
                 f"its layer {layer.name} has a prior_box_param.{field} that priors have not here"
             )
+
+
+def _step(box: Any) -> tuple[float, float] | None:
+    """Down and across, as Caffe reads them."""
+    if box.HasField("step_h") or box.HasField("step_w"):
+        return box.step_h, box.step_w
+    return (box.step, box.step) if box.HasField("step") else None
 
 
 def _variances(box: Any) -> list[float]:

@@ -95,9 +95,12 @@ def _from_caffe(
             f"{path}: its PriorBox layers have {len(sizes) - 1} sizes for "
             f"{len(imported.priors.min_sizes)} feature maps"
         )
-    for step, (of_network, _) in zip(boxes.steps, imported.priors.steps, strict=True):
-        if step not in (None, of_network):
-            raise ValueError(f"{path}: its PriorBox layers have a step of {step}, not {of_network}")
+    (height, width), maps = imported.priors.image_size, imported.priors.feature_maps
+    divided = [(height / rows, width / columns) for rows, columns in maps]
+    for stated, parts, step in zip(boxes.steps, divided, imported.priors.steps, strict=True):
+        if (stated or parts) != step:
+            said = f"a step of {stated}" if stated else f"no step, so Caffe's is {parts}"
+            raise ValueError(f"{path}: its PriorBox layers have {said}, not {step}")
     priors = dataclasses.replace(
         imported.priors,
         min_sizes=sizes[:-1],

@@ -1,11 +1,14 @@
+import itertools
 import pickle
 import struct
 
 import numpy as np
 import pytest
 
+from ssd_jax.weights import files, names
 from ssd_jax.weights.caffe_file import NetParameter, prior_boxes_of, read_caffemodel, read_net
 from ssd_jax.weights.files import read_weights
+from tests.weights.states import blobs, state
 
 
 def varint(number):
@@ -74,12 +77,44 @@ def test_priors_are_those_of_the_file(tmp_path):
     boxes = prior_boxes_of(read_net(path))
     assert boxes.sizes == (35.0, 76.0, 153.0)
     assert boxes.aspect_ratios == ((2.0,), (2.0, 4.0))
-    assert boxes.steps == (None, 16.0)
+    assert boxes.steps == (None, (16.0, 16.0))
     assert boxes.variances == (0.1, 0.2)
     path.write_bytes(prior((1, 35.84), (2, 76.8)))
     assert prior_boxes_of(read_net(path)).variances == (0.1, 0.1)  # Caffe's default
     path.write_bytes(layer(b"conv1", blob([1.0], 1)))
     assert prior_boxes_of(read_net(path)) is None
+
+
+VOC_SIZES = (30, 60, 111, 162, 213, 264, 315)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "steps", "message"),
+    [
+        (VOC_SIZES, [(10, s) for s in (8, 16, 32, 64, 100, 300)], None),
+        (VOC_SIZES, [], r"no step, so Caffe's is \(7\.89\d*, 7\.89\d*\), not \(8\.0, 8\.0\)"),
+        ((35, 76, 153, 230, 307, 384, 460, 537), [], None),
+        (VOC_SIZES, [(11, 4)], r"a step of \(4\.0, 0\.0\), not \(8\.0, 8\.0\)"),
+    ],
+    ids=["ssd300", "ssd300 without", "ssd512 without", "step_h alone"],
+)
+def test_steps_have_to_be_those_of_the_network(tmp_path, monkeypatch, sizes, steps, message):
+    of_network = blobs(state(names.caffe, 300 if len(sizes) == 7 else 512))
+    monkeypatch.setattr(files, "blobs_of", lambda net, path: of_network)
+    path = tmp_path / "net.caffemodel"
+    variances = [(6, v) for v in (0.1, 0.1, 0.2, 0.2)]
+    edges = list(itertools.pairwise(sizes))
+    steps = [[step] for step in steps] or [[]] * len(edges)
+    layers = [
+        prior((1, low), (2, high), (3, 2.0), *step, *variances)
+        for (low, high), step in zip(edges, steps * (len(edges) // len(steps)), strict=True)
+    ]
+    path.write_bytes(b"".join(layers))
+    if message is None:
+        assert read_weights(path).priors.min_sizes == sizes[:-1]
+    else:
+        with pytest.raises(ValueError, match=rf"caffemodel: its PriorBox layers have {message}"):
+            read_weights(path)
 
 
 @pytest.mark.parametrize(
