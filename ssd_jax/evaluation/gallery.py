@@ -137,7 +137,8 @@ def _content(results: SplitResults, item: Item) -> dict[str, Any]:
 
 def _data_url(picture: np.ndarray) -> str:
     scale = min(1.0, _SIDE / max(picture.shape[:2]))
-    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    height, width = (max(1, round(scale * side)) for side in picture.shape[:2])
+    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
     quality = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), quality)
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
