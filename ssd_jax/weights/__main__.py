@@ -7,6 +7,7 @@ DIR is then what evaluate.py and detect.py take as --ckpt, and train.py as --con
 program the file is of shows from what is in it; docs/weights.md lists them.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,8 +54,9 @@ def parse_names(text: str | None) -> tuple[str, ...] | None:
         return None
     if text in PRESETS:
         return PRESETS[text]
-    path = Path(text)
-    names = path.read_text().splitlines() if path.is_file() else text.split(",")
+    # os.path's, for Path's raises where the names are longer than a file's may be.
+    is_file = os.path.isfile(text)
+    names = Path(text).read_text(encoding="utf-8").splitlines() if is_file else text.split(",")
     names = [name.strip() for name in names if name.strip()]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"class names must be some and differ, got {text!r}")
