@@ -11,6 +11,7 @@ boxes in pixels of the originals, and with --crop each object in crops/CLASS/.
 
 import contextlib
 import functools
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -68,7 +69,8 @@ def detect_files(work: Work, sources: Sequence[Source], bar: Progress) -> list[E
         faults += detect_pictures(work, pictures, lambda: bar.advance(task))
     for source in sources:
         if source.is_video:
-            task = bar.add_task(str(source.name), total=None)
+            name = os.fsencode(source.name).decode(errors="backslashreplace")  # may be no UTF-8
+            task = bar.add_task(name, total=None)
             try:
                 with VideoReader(source.path) as video:
                     bar.update(task, total=video.count)

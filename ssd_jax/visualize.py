@@ -1,7 +1,7 @@
 """Boxes on pictures, and many pictures on one sheet. Pictures are RGB uint8 NumPy arrays."""
 
 import colorsys
-import functools
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -133,17 +133,25 @@ def draw_text(
     place[:] = np.rint(place * (1 - share) + np.array(color, np.float32) * share)
 
 
+def can_write(name: str) -> bool:
+    """Whether a suffix is of a format that colour images are written in."""
+    return cv2.haveImageWriter(name) and not name.lower().endswith((".pgm", ".pbm"))
+
+
 def write_image(path: str | Path, image: UInt8[np.ndarray, "H W 3"]) -> None:
     """Write an image in the format of the path's suffix; its folder is made if there is none.
 
     Raises:
-        ValueError: no image format has this suffix.
+        ValueError: no format of colour images has this suffix, or it cannot have one of this size.
         OSError: the folder or the file cannot be written. Both name the path.
     """
     path = Path(path)
-    if not cv2.haveImageWriter(path.name):
+    if not can_write(path.name):
         raise ValueError(f"{path}: images are written as .png, .jpg, .bmp, .tif or .webp")
-    _, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    is_encoded, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not is_encoded:
+        height, width = image.shape[:2]
+        raise ValueError(f"{path}: an image of {width} x {height} cannot be of this format")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encoded.tobytes())
 
@@ -165,9 +173,15 @@ def _draw_outline(
     image[ymin:ymax, max(xmax - line, xmin) : xmax] = color
 
 
-@functools.cache
+_fonts = threading.local()
+
+
 def _font() -> cv2.FontFace:
-    return cv2.FontFace("sans")
+    """The font, of each thread its own: the first use of a size changes it."""
+    if not hasattr(_fonts, "sans"):
+        _fonts.sans = cv2.FontFace("sans")
+    face: cv2.FontFace = _fonts.sans
+    return face
 
 
 def _render_label(text: str, color: tuple[int, int, int], size: int) -> UInt8[np.ndarray, "h w 3"]:

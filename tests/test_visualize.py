@@ -1,5 +1,8 @@
 """Boxes are drawn where they are, names can be read, files end up where they were asked for."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
@@ -167,3 +170,24 @@ def test_what_cannot_be_written_is_named(tmp_path):
     for name in ("image.txt", "image"):
         with pytest.raises(ValueError, match=name):
             write_image(tmp_path / name, black(4, 4))
+
+
+def test_each_thread_draws_with_a_font_of_its_own(monkeypatch):
+    made = []
+    of_cv2 = cv2.FontFace
+
+    def font_face(name):
+        made.append(threading.current_thread())
+        return of_cv2(name)
+
+    monkeypatch.setattr(cv2, "FontFace", font_face)
+    both = threading.Barrier(2)  # so that each of the two has one call
+
+    def draw(_):
+        both.wait()
+        return draw_boxes(black(60, 90), np.array([[5.0, 30, 60, 50]]), ["cat"], labels=[1])
+
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(draw, range(2))
+    np.testing.assert_array_equal(one, two)
+    assert len(set(made)) == len(made) == 2

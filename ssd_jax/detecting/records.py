@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 from ssd_jax.detector import Result
 
@@ -25,8 +26,8 @@ class Records:
         folder.mkdir(parents=True, exist_ok=True)
         self.images = 0
         self.objects = 0
-        self._json = (folder / "detections.json").open("w", encoding="utf-8")
-        self._csv = (folder / "detections.csv").open("w", encoding="utf-8", newline="")
+        self._json = _text_file(folder / "detections.json")
+        self._csv = _text_file(folder / "detections.csv")
         self._rows = csv.writer(self._csv)
 
     def __enter__(self) -> "Records":
@@ -69,3 +70,8 @@ class Records:
         self._json.write("\n]}\n")
         self._json.close()
         self._csv.close()
+
+
+def _text_file(path: Path) -> TextIO:
+    """Opens it; of a file's name what is no UTF-8 is escaped, as JSON reads it back."""
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")

@@ -66,10 +66,13 @@ def detect_pictures(work: Work, sources: Sequence[Source], advance: Advance) -> 
             drawn = work.detector.draw(picture, result) if work.draw else picture
         except PICTURE_FAULTS as fault:
             return source, fault
-        if work.draw:
-            write_image(work.folder / source.drawn_name, drawn)
-        if work.crop:
-            write_crops(work.folder, source.name, picture, result)
+        try:
+            if work.draw:
+                write_image(work.folder / source.drawn_name, drawn)
+            if work.crop:
+                write_crops(work.folder, source.name, picture, result)
+        except ValueError as fault:  # too large for its format; a full disk stops all
+            return source, fault
         return pair
 
     faults = []

@@ -5,7 +5,7 @@ import glob
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import cv2
+from ssd_jax.visualize import can_write
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
@@ -37,7 +37,7 @@ class Source:
         if self.is_video:
             kept = self.name.suffix.lower() == ".mp4"
             return self.name if kept else self.name.with_name(f"{self.name.name}.mp4")
-        kept = cv2.haveImageWriter(self.name.name)
+        kept = can_write(self.name.name)
         return self.name if kept else self.name.with_name(f"{self.name.name}.jpg")
 
 

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+import re
 import struct
 import threading
 import time
@@ -74,6 +76,17 @@ def test_pictures_are_drawn_listed_and_cropped(tmp_path):
     crop = cv2.imread(str(out / "crops/red/deep/3.png_0.jpg"))
     assert crop.shape == (26, 32, 3)
     assert crop[..., 2].mean() > 200
+
+
+def test_a_picture_that_its_format_cannot_have_costs_the_others_nothing(tmp_path):
+    wide = save(tmp_path / "wide.png", picture(width=17000)).rename(tmp_path / "a.webp")
+    whole = save(tmp_path / "b.png", picture(RED))
+    out = tmp_path / "out"
+    with Records(out) as records:
+        sources = sources_in([str(wide), str(whole)], out)
+        (fault,) = detect_pictures(work_for(out, records), sources, lambda: None)
+    assert re.search(r"a\.webp: an image of 17000 x 48 cannot be of this format", str(fault))
+    assert (out / "b.png").is_file()
 
 
 def test_a_video_keeps_frame_rate_count_and_size(tmp_path):
@@ -250,6 +263,16 @@ def test_records_are_whole_after_a_break(tmp_path):
         raise KeyboardInterrupt
     images, rows = read_records(tmp_path)
     assert images[0]["file"] == rows[0]["file"] == "a,b.jpg"
+
+
+def test_a_file_name_that_is_no_utf_8_is_escaped(tmp_path):
+    result = color_detector()(picture(RED))
+    name = os.fsdecode(b"caf\xe9 \xc3\xa9.jpg")
+    with Records(tmp_path) as records:
+        records.add(name, result)
+    images, rows = read_records(tmp_path)
+    assert os.fsencode(images[0]["file"]) == b"caf\xe9 \xc3\xa9.jpg"
+    assert rows[0]["file"] == "caf\\udce9 é.jpg"
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,10 @@ def test_equal_names_are_told_apart_by_folder(tmp_path):
 
 
 def test_a_format_that_is_read_but_not_written_is_drawn_as_jpeg(tmp_path):
-    touch(tmp_path / "1.unknown")
-    (found,) = sources_in([str(tmp_path / "1.unknown")], tmp_path / "out")
-    assert str(found.drawn_name) == "1.unknown.jpg"
+    for name in ("1.unknown", "1.pgm", "1.PBM"):  # the last two have no colours
+        touch(tmp_path / name)
+        (found,) = sources_in([str(tmp_path / name)], tmp_path / "out")
+        assert str(found.drawn_name) == f"{name}.jpg"
 
 
 def test_missing_files_are_left_for_the_end_unless_all_are(tmp_path):
