@@ -17,12 +17,17 @@ def load_onnxruntime(path: Path) -> FileEngine:
     """The detector in an ONNX file, run by ONNX Runtime in float32.
 
     Raises:
-      ValueError: onnxruntime is not installed; it is no ONNX file, or none of export.py.
+      ValueError: onnxruntime is not installed; it is no whole ONNX file, or none of export.py.
     """
     library = import_extra("onnxruntime", "files run by ONNX Runtime need onnxruntime")
+    of_library = library.capi.onnxruntime_pybind11_state
+    faults = (  # they share no class of their own
+        *(of_library.Fail, of_library.InvalidArgument, of_library.InvalidGraph),
+        *(of_library.InvalidProtobuf, of_library.NotImplemented),
+    )
     try:
         session = library.InferenceSession(path, providers=["CPUExecutionProvider"])
-    except library.capi.onnxruntime_pybind11_state.InvalidProtobuf as fault:
+    except faults as fault:
         raise ValueError(f"{path} is no ONNX file: {fault}") from fault
     properties = session.get_modelmeta().custom_metadata_map
     metadata = _metadata(properties.get(KEY), path)

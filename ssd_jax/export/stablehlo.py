@@ -70,16 +70,20 @@ def load(path: Path) -> FileEngine:
     """The detector in a file of `write`, compiled for JAX's device at the first call of each shape.
 
     Raises:
-      ValueError: it is another zip, or of another format.
+      ValueError: it is another zip, broken, or of another format.
     """
-    with zipfile.ZipFile(path) as archive:
-        if set(archive.namelist()) != {METADATA, PROGRAM, WEIGHTS}:
-            raise ValueError(
-                f"{path} is a zip, but none that export.py wrote: it holds "
-                f"{', '.join(archive.namelist()[:5]) or 'nothing'}"
-            )
-        metadata = Metadata.from_json(archive.read(METADATA).decode(), str(path))
-        exported = jax.export.deserialize(bytearray(archive.read(PROGRAM)))
-        with np.load(io.BytesIO(archive.read(WEIGHTS)), allow_pickle=False) as stored:
-            weights = jax.device_put(dict(stored))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+    except zipfile.BadZipFile as fault:
+        raise ValueError(f"{path} is no whole zip: {fault}") from fault
+    if set(members) != {METADATA, PROGRAM, WEIGHTS}:
+        raise ValueError(
+            f"{path} is a zip, but none that export.py wrote: it holds "
+            f"{', '.join(list(members)[:5]) or 'nothing'}"
+        )
+    metadata = Metadata.from_json(members[METADATA].decode(), str(path))
+    exported = jax.export.deserialize(bytearray(members[PROGRAM]))
+    with np.load(io.BytesIO(members[WEIGHTS]), allow_pickle=False) as stored:
+        weights = jax.device_put(dict(stored))
     return FileEngine(metadata, functools.partial(CompileOnce(exported.call), weights))

@@ -1,5 +1,6 @@
 """From a checkpoint's detector to one file."""
 
+import os
 from pathlib import Path
 
 import jax
@@ -25,7 +26,7 @@ def write(detector: Detector, path: str | Path, *, format: str, batch: int | Non
 
     Args:
       detector: of a checkpoint.
-      path: the file, which is replaced.
+      path: the file, which is replaced when the new one is whole.
       format: 'stablehlo', by `jax.export` for cpu, cuda and tpu; or 'onnx'.
       batch: images B a call; None is any number.
 
@@ -52,10 +53,13 @@ def write(detector: Detector, path: str | Path, *, format: str, batch: int | Non
         detect=config.detect.to_dict(),
     )
     variables = jax.tree.map(np.asarray, engine.variables)
+    path = Path(path)
+    half = path.with_name(path.name + ".part")
     if format == "onnx":
         import_extra("onnx", "ONNX files need onnx")
         from ssd_jax.export import onnx_file
 
-        onnx_file.write(Path(path), model, variables, metadata)
+        onnx_file.write(half, model, variables, metadata)
     else:
-        stablehlo.write(Path(path), build_predict(config, model), variables, metadata)
+        stablehlo.write(half, build_predict(config, model), variables, metadata)
+    os.replace(half, path)

@@ -217,6 +217,53 @@ def test_other_files_are_refused(files, tmp_path):
         export.load(files / "model.onnx", "jax")
 
 
+def test_broken_files_are_told(files, tmp_path):
+    whole = (files / "model.stablehlo").read_bytes()
+    path = tmp_path / "cut.stablehlo"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"cut\.stablehlo is no whole zip"):
+        export.load(path)
+    place = whole.index(b"weights.npz") + 5000
+    path.write_bytes(whole[:place] + b"other" + whole[place + 5 :])
+    with pytest.raises(ValueError, match=r"cut\.stablehlo is no whole zip: Bad CRC-32"):
+        export.load(path)
+
+
+def test_broken_onnx_files_are_told(files, tmp_path):
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "cut.onnx"
+    whole = onnx.load(files / "model.onnx")
+    without_weights = onnx.ModelProto.FromString(whole.SerializeToString())
+    del without_weights.graph.initializer[:]
+    for content in (b"", without_weights.SerializeToString()):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"cut\.onnx is no ONNX file"):
+            export.load(path, "onnxruntime")
+
+
+@pytest.mark.parametrize("format", ["onnx", "stablehlo"])
+def test_a_file_is_replaced_only_by_a_whole_one(detector, tmp_path, monkeypatch, format):
+    path = tmp_path / "model"
+    path.write_text("of before")
+
+    def save(_, half):
+        Path(half).write_text("a part")
+        raise OSError("no space left")
+
+    def writestr(*_):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(onnx, "save", save)
+        disk.setattr(zipfile.ZipFile, "writestr", writestr)
+        with pytest.raises(OSError, match="no space left"):
+            write(detector, path, format=format)
+    assert path.read_text() == "of before"
+    write(detector, path, format=format)
+    assert [each.name for each in tmp_path.iterdir()] == ["model"]
+    assert export.load(path).class_names == CLASS_NAMES
+
+
 def test_another_format_of_file_names_the_version(files):
     with zipfile.ZipFile(files / "model.stablehlo") as archive:
         fields = json.loads(archive.read("metadata.json"))
