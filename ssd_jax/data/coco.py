@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float, Float64
 
 from ssd_jax.data.archive_path import file_names, is_file, read_bytes
 from ssd_jax.data.example import box_areas
@@ -90,7 +90,7 @@ class CocoJson(FileSource):
             boxes.append(relative[kept])
             labels.append(of_classes[kept])
             crowd.append(np.array([bool(o.get("iscrowd", 0)) for o in of_image], np.bool_)[kept])
-            area.append(_areas(of_image, box_areas(relative, size), path)[kept])
+            area.append(areas(of_image, box_areas(relative, size), path)[kept])
         odd.report(str(path))
         difficult = [np.zeros(len(of_image), np.bool_) for of_image in labels]
         super().__init__(
@@ -302,14 +302,14 @@ def area_fault(entry: dict[str, Any]) -> str | None:
     return f"annotation {entry['id']} has the area {area!r}, no number"
 
 
-def _areas(
-    objects: list[dict[str, Any]], of_boxes: Float32[np.ndarray, " n"], path: Path
-) -> Float32[np.ndarray, " n"]:
+def areas(
+    objects: list[dict[str, Any]], of_boxes: Float[np.ndarray, " n"], path: Path
+) -> Float[np.ndarray, " n"]:
     """The annotations' areas in pixels^2; where one has none, its box's."""
-    areas = of_boxes.copy()
+    stated = of_boxes.copy()
     for i, entry in enumerate(objects):
         if fault := area_fault(entry):
             raise ValueError(f"{path}: {fault}")
         if entry.get("area") is not None:
-            areas[i] = entry["area"]
-    return areas
+            stated[i] = entry["area"]
+    return stated

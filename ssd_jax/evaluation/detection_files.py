@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -19,25 +20,33 @@ _DEVKIT_NAME = re.compile(r"comp\d+_det_[^_]+_(.+)\.txt")
 def devkit_files(results: SplitResults) -> dict[str, str]:
     """The detections as the devkit takes them: file name -> text, one file a class.
 
-    A line is the image's name without suffix, the score, and xmin ymin xmax ymax in the pixels of
-    the annotations (those of VOC count from 1).
+    A line is the image's name without suffix (but where that tells two apart), the score, and
+    xmin ymin xmax ymax in the pixels of the annotations (those of VOC count from 1).
     """
     lines: list[list[str]] = [[] for _ in results.class_names]
-    for name, found in zip(results.image_names, results.detections, strict=True):
+    for name, found in zip(_devkit_names(results.image_names), results.detections, strict=True):
         for box, score, label in zip(
             found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
         ):
             corners = " ".join(f"{side:.3f}" for side in box)
-            lines[label - 1].append(f"{_without_suffix(name)} {score:.6f} {corners}\n")
+            lines[label - 1].append(f"{name} {score:.6f} {corners}\n")
     return {
         f"comp4_det_test_{name.replace('/', '_')}.txt": "".join(of_class)
         for name, of_class in zip(results.class_names, lines, strict=True)
     }
 
 
-def _without_suffix(name: str) -> str:
-    """An image's name as the devkit has it; folders stay, as images of two may be called alike."""
-    return str(PurePosixPath(name).with_suffix(""))
+def _devkit_names(image_names: Sequence[str]) -> list[str]:
+    """The images' names as the devkit has them, without suffix, but where that tells two apart.
+
+    Folders stay, as images of two may be called alike.
+    """
+    short = [str(PurePosixPath(name).with_suffix("")) for name in image_names]
+    times = Counter(short)
+    return [
+        name if times[without] > 1 else without
+        for name, without in zip(image_names, short, strict=True)
+    ]
 
 
 def read_detections(path: Path, truth: SplitResults) -> list[ImageDetections]:
@@ -53,7 +62,7 @@ def read_detections(path: Path, truth: SplitResults) -> list[ImageDetections]:
     Raises:
         FileNotFoundError: there is no such file, or the folder has no result files.
         ValueError: a file is broken; a detection is of an image or class that the split does not
-            have, or its score or box is not finite.
+            have, or its score or box is not finite; two images have one name.
     """
     if path.suffix == ".json":
         entries = _coco_entries(path, truth)
@@ -105,9 +114,16 @@ def _devkit_entries(path: Path, truth: SplitResults) -> list[_Entry]:
         raise ValueError(f"{path}: a detection file is COCO's .json or comp4_det_test_CLASS.txt")
     label_of = {name.replace("/", "_"): k for k, name in enumerate(truth.class_names, start=1)}
     label = _known(match[1], label_of, "class", str(path))
-    image_of = {_without_suffix(name): i for i, name in enumerate(truth.image_names)}
+    names = _devkit_names(truth.image_names)
+    image_of = {name: i for i, name in enumerate(names)}
+    if len(image_of) < len(names):
+        twice = ", ".join(name for name, times in Counter(names).items() if times > 1)
+        raise ValueError(f"{path}: several images of the ground truth are called {twice}")
     entries = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
         where = f"{path}, line {number}"
         # A name may hold spaces; the five numbers do not.
         name, *fields = line.rsplit(maxsplit=5)

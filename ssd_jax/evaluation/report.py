@@ -136,7 +136,7 @@ def write_files(folder: Path, contents: Mapping[str, str]) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         half = path.with_name(path.name + ".part")
-        half.write_text(text)
+        half.write_text(text, encoding="utf-8", errors="surrogateescape")  # names of files
         written.append((half, path))
     for half, path in written:
         os.replace(half, path)

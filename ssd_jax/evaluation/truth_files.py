@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ssd_jax.data.coco import box_corners, read_instances
+from ssd_jax.data.coco import areas, box_corners, read_instances
 from ssd_jax.data.folder import split_names
 from ssd_jax.data.voc import CLASS_NAMES
 from ssd_jax.data.voc_xml import VocAnnotation, parse_annotation
@@ -29,7 +29,7 @@ def read_ground_truth(path: Path, split: str) -> SplitResults:
 
     Raises:
         FileNotFoundError: a file is not there.
-        ValueError: an annotation is broken, or there is no image.
+        ValueError: an annotation is broken, two categories have one name, or there is no image.
     """
     if not path.exists():
         raise FileNotFoundError(f"no ground truth {path}: give a COCO json or a VOC folder")
@@ -44,6 +44,9 @@ def _read_coco(path: Path) -> SplitResults:
     images = {image["id"]: image for image in content["images"]}
     categories = sorted((category["id"], category["name"]) for category in content["categories"])
     label_of = {number: k for k, (number, _) in enumerate(categories, start=1)}
+    names = [str(name) for _, name in categories]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{path}: several categories are called {', '.join(twice)}")
     objects: dict[int, list[dict[str, Any]]] = {number: [] for number in images}
     for entry in content["annotations"]:
         if entry["image_id"] not in images or entry["category_id"] not in label_of:
@@ -55,7 +58,7 @@ def _read_coco(path: Path) -> SplitResults:
     return _without_detections(
         dataset=str(path),
         split="",
-        class_names=tuple(str(name) for _, name in categories),
+        class_names=tuple(names),
         category_ids=tuple(number for number, _ in categories),
         image_ids=list(images),
         image_names=[image["file_name"] for image in images.values()],
@@ -73,17 +76,12 @@ def _coco_objects(
     boxes = box_corners(entries, path)
     difficult = np.array([bool(entry.get("difficult", 0)) for entry in entries], np.bool_)
     crowd = np.array([bool(entry.get("iscrowd", 0)) for entry in entries], np.bool_)
-    sides = boxes[:, 2:] - boxes[:, :2]
-    areas = [
-        float(entry.get("area", width * height))
-        for entry, (width, height) in zip(entries, sides.tolist(), strict=True)
-    ]
     return ImageGroundTruth(
         boxes=boxes,
         labels=np.array([label_of[entry["category_id"]] for entry in entries], np.int64),
         difficult=difficult,
         crowd=crowd & ~difficult,
-        area=np.array(areas, np.float64),
+        area=areas(entries, np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), path),
     )
 
 

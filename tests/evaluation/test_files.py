@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -58,6 +59,49 @@ def test_images_of_two_folders_stay_apart(results, tmp_path):
         (tmp_path / name).write_text(text)
     found = read_detections(tmp_path, renamed)
     assert [len(ours.scores) for ours in found] == [len(d.scores) for d in results.detections]
+
+
+def test_images_that_differ_by_suffix_or_are_no_utf_8_stay_apart(results, tmp_path):
+    names = [*("a.jpg", "a.png", "b.jpg"), os.fsdecode(b"caf\xe9.jpg"), *results.image_names[4:]]
+    renamed = dataclasses.replace(results, image_names=names)
+    write_files(tmp_path, devkit_files(renamed))
+    found = read_detections(tmp_path, renamed)
+    assert [len(ours.scores) for ours in found] == [len(d.scores) for d in results.detections]
+    (tmp_path / "comp4_det_test_class 1.txt").write_text("b 0.5 1 2 3 4\na 0.5 1 2 3 4\n")
+    with pytest.raises(ValueError, match=r"line 2: image 'a' is not in .*: a\.jpg, a\.png, b, "):
+        read_detections(tmp_path, renamed)
+    same = dataclasses.replace(results, image_names=["a.jpg", "a.jpg", *names[2:]])
+    with pytest.raises(ValueError, match=r"several images of the ground truth are called a\.jpg"):
+        read_detections(tmp_path, same)
+
+
+def test_blank_lines_are_passed_over(results, tmp_path):
+    path = tmp_path / "comp4_det_test_class 1.txt"
+    path.write_text("000 0.5 1 2 3 4\n\n001 0.5 1 2 3 4\n \n")
+    assert sum(len(found.scores) for found in read_detections(path, results)) == 2
+
+
+def test_an_area_of_null_is_that_of_the_box(results, tmp_path):
+    content = to_instances(results)
+    for entry in content["annotations"]:
+        entry["area"] = None
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(content))
+    for truth in read_ground_truth(path, "").ground_truth:
+        np.testing.assert_allclose(truth.area, np.prod(truth.boxes[:, 2:] - truth.boxes[:, :2], 1))
+    content["annotations"][0]["area"] = "large"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"truth\.json: annotation 1 has the area 'large'"):
+        read_ground_truth(path, "")
+
+
+def test_categories_of_one_name_are_refused(results, tmp_path):
+    content = to_instances(results)
+    content["categories"][2]["name"] = content["categories"][0]["name"]
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"truth\.json: several categories are called class 1"):
+        read_ground_truth(path, "")
 
 
 def test_devkit_files_come_back(results, written):
