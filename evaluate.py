@@ -128,7 +128,13 @@ def main(arguments: Sequence[str]) -> None:
     if engine is None:
         batch_sizes = sorted({1, global_batch_size(config, mesh)})
         speeds = measure_speeds(config, model, variables, detected, batch_sizes)
-    metrics = report.metrics(detected, step, config.evaluate.inclusive_pixels, changes)
+    metrics = report.metrics(
+        detected,
+        step,
+        inclusive_pixels=config.evaluate.inclusive_pixels,
+        threshold_inclusive=config.evaluate.threshold_inclusive,
+        changes=changes,
+    )
     device = mesh.devices.flat[0].device_kind
     page = render_page(detected, metrics, speeds=speeds, device=device)
     report.write_files(

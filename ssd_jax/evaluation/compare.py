@@ -27,6 +27,9 @@ from ssd_jax.evaluation.voc import RankedDetections, rank_detections
 SAMPLES = flags.DEFINE_integer("samples", 1000, "Times the images are drawn anew.", 2)
 SEED = flags.DEFINE_integer("seed", 0, "Of the draws.")
 
+SETTINGS = ("inclusive_pixels", "threshold_inclusive")
+"""What decides in `config.evaluate` on which detections are hits."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
@@ -46,6 +49,7 @@ def compare(
     second: SplitResults,
     *,
     inclusive_pixels: bool,
+    threshold_inclusive: bool,
     samples: int,
     seed: int,
     progress: Callable[[int], None] = lambda done: None,
@@ -54,7 +58,7 @@ def compare(
 
     Args:
         first, second: of the same images, objects and classes.
-        inclusive_pixels: as for `rank_detections`.
+        inclusive_pixels, threshold_inclusive: as for `rank_detections`.
         samples: times the images are drawn anew.
         seed: of the draws.
         progress: called with the number of draws done.
@@ -65,6 +69,7 @@ def compare(
             run.ground_truth,
             num_classes=run.num_classes,
             inclusive_pixels=inclusive_pixels,
+            threshold_inclusive=threshold_inclusive,
         )
         for run in (first, second)
     ]
@@ -114,8 +119,8 @@ def _weighted_ap(
     return ap
 
 
-def read_run(path: Path) -> tuple[SplitResults, bool]:
-    """What evaluate.py wrote, and whether its IoU was over inclusive pixels.
+def read_run(path: Path) -> tuple[SplitResults, dict[str, bool]]:
+    """What evaluate.py wrote, and by which of `SETTINGS` it decided on hits.
 
     Raises:
         FileNotFoundError: there is no evaluation, or there are several.
@@ -129,7 +134,8 @@ def read_run(path: Path) -> tuple[SplitResults, bool]:
     truth = read_ground_truth(found[0] / "ground_truth.json", "")
     detections = read_detections(found[0] / "detections.json", truth)
     metrics = json.loads((found[0] / "metrics.json").read_bytes())
-    return dataclasses.replace(truth, detections=detections), bool(metrics["inclusive_pixels"])
+    settings = {name: bool(metrics.get(name, False)) for name in SETTINGS}
+    return dataclasses.replace(truth, detections=detections), settings
 
 
 def check_same_split(first: SplitResults, second: SplitResults) -> None:
@@ -170,17 +176,18 @@ def main(arguments: Sequence[str]) -> None:
     """Compares by the arguments."""
     if len(arguments) != 2:
         raise ValueError("give two evaluations: RUN_A and RUN_B")
-    (first, inclusive), (second, other) = (read_run(Path(path)) for path in arguments)
+    (first, settings), (second, others) = (read_run(Path(path)) for path in arguments)
     check_same_split(first, second)
-    if inclusive != other:
-        raise ValueError("the runs differ in config.evaluate.inclusive_pixels: set it alike")
+    for name in SETTINGS:
+        if settings[name] != others[name]:
+            raise ValueError(f"the runs differ in config.evaluate.{name}: set it alike")
     console = Console(soft_wrap=True)
     with cli.progress_bar(console) as bar:
         task = bar.add_task("drawing images anew", total=SAMPLES.value)
         difference = compare(
             first,
             second,
-            inclusive_pixels=inclusive,
+            **settings,
             samples=SAMPLES.value,
             seed=SEED.value,
             progress=lambda done: bar.update(task, completed=done),

@@ -91,7 +91,12 @@ def figures(results: SplitResults, scores: Scores) -> dict[str, Any]:
 
 
 def metrics(
-    evaluation: Evaluation, step: int, inclusive_pixels: bool, changes: Mapping[str, Any]
+    evaluation: Evaluation,
+    step: int,
+    *,
+    inclusive_pixels: bool,
+    threshold_inclusive: bool,
+    changes: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of metrics.json; `changes` are fields of the config other than in training."""
     return {
@@ -100,6 +105,7 @@ def metrics(
         "best_metric": evaluation.best_metric,
         "mAP": _known(evaluation.mean),
         "inclusive_pixels": inclusive_pixels,
+        "threshold_inclusive": threshold_inclusive,
         "changes": dict(changes),
         "images_per_second": evaluation.images_per_second,
     }

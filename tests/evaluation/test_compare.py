@@ -1,13 +1,23 @@
 """The paired bootstrap against AP over images that are really there several times."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
-from ssd_jax.evaluation.compare import _objects, _weighted_ap, check_same_split, compare
+from ssd_jax.evaluation.compare import (
+    _objects,
+    _weighted_ap,
+    check_same_split,
+    compare,
+    read_run,
+)
+from ssd_jax.evaluation.evaluator import Evaluation
+from ssd_jax.evaluation.report import metrics, result_files, write_files
+from ssd_jax.evaluation.scores import score
 from ssd_jax.evaluation.voc import rank_detections, voc_ap
-from tests.evaluation.make import random_results
+from tests.evaluation.make import detected, objects, random_results, split_results, turned_split
 
 
 def test_images_that_count_twice_are_images_that_are_there_twice():
@@ -37,7 +47,7 @@ def test_images_that_count_twice_are_images_that_are_there_twice():
 def test_a_run_against_itself_and_against_a_worse_one():
     rng = np.random.default_rng(2)
     results = random_results(rng, images=40, classes=2)
-    settings = {"inclusive_pixels": False, "samples": 100, "seed": 0}
+    settings = {"inclusive_pixels": False, "threshold_inclusive": False, "samples": 100, "seed": 0}
     same = compare(results, results, **settings)
     np.testing.assert_array_equal(same.interval, 0)
     nothing = [
@@ -50,6 +60,20 @@ def test_a_run_against_itself_and_against_a_worse_one():
     np.testing.assert_array_equal(worse.ap[1], 0)
     assert np.all(worse.interval[0] < -worse.ap[0] + 0.2)
     assert np.all(worse.interval[1] < 0)
+
+
+def test_hits_are_decided_as_in_the_evaluation(tmp_path):
+    half = split_results([detected(((0, 0, 10, 5), 0.9, 1))], [objects(((0, 0, 10, 10), 1))], "a")
+    scores = score(half, ["voc"], inclusive_pixels=False, threshold_inclusive=True)
+    dataset, _ = turned_split(tmp_path / "data")
+    evaluation = Evaluation(dataset, half, [0], None, scores, "voc")
+    decided = {"inclusive_pixels": False, "threshold_inclusive": True}
+    figures = metrics(evaluation, 0, **decided, changes={})
+    write_files(tmp_path, {**result_files(half), "metrics.json": json.dumps(figures)})
+    run, settings = read_run(tmp_path)
+    assert settings == decided
+    difference = compare(run, run, **settings, samples=2, seed=0)
+    np.testing.assert_array_equal(difference.ap, 1)  # an IoU of just .5 was a hit
 
 
 def test_runs_on_other_splits_are_refused():

@@ -53,7 +53,13 @@ def evaluation():
 @pytest.fixture(scope="module")
 def html(evaluation):
     speeds = [Speed(1, 0.001, 0.002, 0.03, 0.004), Speed(8, 0.008, 0.016, 0.2, 0.03)]
-    figures = metrics(evaluation, 7, inclusive_pixels=False, changes={"detect.clip": "never"})
+    figures = metrics(
+        evaluation,
+        7,
+        inclusive_pixels=False,
+        threshold_inclusive=False,
+        changes={"detect.clip": "never"},
+    )
     return render_page(evaluation, figures, speeds=speeds, device="cpu")
 
 
