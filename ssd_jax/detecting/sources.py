@@ -2,6 +2,7 @@
 
 import dataclasses
 import glob
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -46,19 +47,30 @@ def sources_in(arguments: Sequence[str], out: Path) -> list[Source]:
 
     Args:
       arguments: a file that is not there is taken too, for its fault is told with those of others.
-      out: the output folder; where it lies in a folder that is searched, it is left out.
+      out: the output folder; where it lies in a folder that is searched or a glob finds what is in
+        it, it is left out.
 
     Raises:
       FileNotFoundError: a folder without pictures and videos, a glob that matches nothing, or not
         one of the files is there.
-      ValueError: an output file would take the place of a picture or video.
+      ValueError: an output file would take the place of a picture or video, or of another one.
     """
     found = list(dict.fromkeys(source for text in arguments for source in _named(text, out)))
     if not any(source.path.is_file() for source in found):
         raise FileNotFoundError(f"no such file or folder: {' '.join(map(str, arguments))}")
-    names = [source.drawn_name for source in found]
-    if len(set(names)) < len(names):  # the same name in two folders: tell them apart by folder
+    names = {source.drawn_name for source in found}
+    if len(names) < len(found):  # the same name in two folders: tell them apart by folder
         found = [Source(s.path, Path(*s.path.resolve().parts[1:])) for s in found]
+    of_name: dict[Path, Path] = {}
+    for source in found:
+        other = of_name.setdefault(source.drawn_name, source.path)
+        if (
+            other.resolve() != source.path.resolve()
+        ):  # v.avi becomes v.avi.mp4, which may be there too
+            raise ValueError(
+                f"{other} and {source.path} would both be drawn as {source.drawn_name}: give them "
+                "in two calls, each with its own --out"
+            )
     written = {(out / source.drawn_name).resolve() for source in found}
     for source in found:
         if source.path.resolve() in written:
@@ -70,9 +82,7 @@ def _named(argument: str, out: Path) -> Iterable[Source]:
     path = Path(argument)
     if path.is_dir():
         there = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES + VIDEOS)
-        # What an earlier call wrote into the folder itself is not searched.
-        own = out.resolve() if path.resolve() in out.resolve().parents else None
-        inside = [p for p in there if own is None or own not in p.resolve().parents]
+        inside = [p for p in there if not _is_written(p, path, out)]
         if not inside:
             raise FileNotFoundError(
                 f"no picture or video ({' '.join(PICTURES + VIDEOS)}) in folder {argument}"
@@ -80,8 +90,15 @@ def _named(argument: str, out: Path) -> Iterable[Source]:
         return [Source(file, file.relative_to(path)) for file in inside]
     if not path.exists() and glob.has_magic(argument):
         matches = [Path(match) for match in sorted(glob.glob(argument, recursive=True))]
-        files = [match for match in matches if match.is_file()]
+        start = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+        files = [m for m in matches if m.is_file() and not _is_written(m, start, out)]
         if not files:
             raise FileNotFoundError(f"no file matches {argument}")
         return [Source(file, Path(file.name)) for file in files]
     return [Source(path, Path(path.name))]
+
+
+def _is_written(file: Path, searched: Path, out: Path) -> bool:
+    """Whether an earlier call wrote a file, into an output folder inside the one searched."""
+    own = out.resolve()
+    return searched.resolve() in own.parents and own in file.resolve().parents

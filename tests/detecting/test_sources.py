@@ -65,6 +65,23 @@ def test_what_an_earlier_call_wrote_is_not_searched(tmp_path):
     assert [str(source.name) for source in found] == ["1.jpg", "output/2.jpg"]
 
 
+def test_globs_do_not_search_it_either(tmp_path):
+    touch(tmp_path / "1.jpg", tmp_path / "out/1.jpg", tmp_path / "out/deep/2.jpg")
+    found = sources_in([str(tmp_path / "**/*.jpg")], tmp_path / "out")
+    assert [source.path for source in found] == [tmp_path / "1.jpg"]
+    # Asked for by name they are taken, though from another call's folder.
+    found = sources_in([str(tmp_path / "out/*.jpg")], tmp_path / "out/again")
+    assert [source.path for source in found] == [tmp_path / "out/1.jpg"]
+    with pytest.raises(ValueError, match="would be drawn over"):
+        sources_in([str(tmp_path / "out/*.jpg")], tmp_path / "out")
+
+
+def test_two_that_would_be_drawn_as_one_are_refused(tmp_path):
+    touch(tmp_path / "v.avi", tmp_path / "v.avi.mp4", tmp_path / "x/1.jpg", tmp_path / "y/1.jpg")
+    with pytest.raises(ValueError, match=r"v\.avi and .*v\.avi\.mp4 would both be drawn as .*mp4"):
+        sources_in([str(tmp_path)], tmp_path.parent / "out")
+
+
 def test_nothing_is_drawn_over(tmp_path):
     touch(tmp_path / "1.jpg")
     with pytest.raises(ValueError, match=r"1\.jpg would be drawn over: give another folder"):
