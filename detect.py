@@ -110,7 +110,7 @@ def main(arguments: Sequence[str]) -> None:
             CKPT.value, step=STEP.value, best=BEST.value, batch_size=batch_size
         )
     threshold = thresholds(detector.class_names)
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, markup=False)
     with Records(out) as records, cli.progress_bar(console) as bar:
         task = bar.add_task("compiling", total=None)
         detector.warm_up(batch_size)

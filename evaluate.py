@@ -99,7 +99,7 @@ def main(arguments: Sequence[str]) -> None:
             f"{MODEL.value} has the classes {', '.join(engine.class_names)}, not those"
         )
 
-    console = Console(soft_wrap=True, quiet=not processes.is_first())
+    console = Console(soft_wrap=True, markup=False, quiet=not processes.is_first())
     mesh = make_mesh()
     replicated, _ = shardings(mesh)
     model = build_model(config, meta.class_names)

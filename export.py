@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     folder = Path() if hub.is_address(CKPT.value) else Path(CKPT.value)
     out = Path(OUT.value or folder / f"model.{FORMAT.value}")
     write(detector, out, format=FORMAT.value, batch=batch)
-    Console(soft_wrap=True).print(
+    Console(soft_wrap=True, markup=False).print(
         f"{out}, {out.stat().st_size / 1e6:.1f} MB, {len(detector.class_names)} classes\n"
         f"python detect.py --model {out} PICTURE\n"
         f"python evaluate.py --ckpt {CKPT.value} --model {out}",

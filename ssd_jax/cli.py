@@ -213,7 +213,7 @@ class RateColumn(ProgressColumn):
 def progress_bar(console: Console) -> Progress:
     """A bar with the count, the rate and the time left."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         RateColumn(),

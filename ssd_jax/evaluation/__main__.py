@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
         inclusive_pixels=truth_path.is_dir() if inclusive is None else inclusive,
         threshold_inclusive=THRESHOLD_INCLUSIVE.value,
     )
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, markup=False)
     console.print(f"{len(results)} images", highlight=False)
     console.print(report.table(results, scores))
     for line in (report.left_out(results, scores), report.coco_line(scores)):

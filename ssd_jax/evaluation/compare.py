@@ -17,6 +17,7 @@ from absl import flags
 from jaxtyping import Float64, Int
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ssd_jax import cli
 from ssd_jax.evaluation.detection_files import read_detections
@@ -164,11 +165,11 @@ def difference_table(names: Sequence[str], difference: Difference) -> Table:
         [*names, "mean"], *difference.ap, *difference.interval, strict=True
     ):
         if np.isnan(one):
-            rows.add_row(name, "no objects", "", "", "", "")
+            rows.add_row(Text(name), "no objects", "", "", "", "")
             continue
         sure = "*" if low > 0 or high < 0 else ""
         interval = f"{low:+.4f} to {high:+.4f}"
-        rows.add_row(name, f"{one:.4f}", f"{two:.4f}", f"{two - one:+.4f}", interval, sure)
+        rows.add_row(Text(name), f"{one:.4f}", f"{two:.4f}", f"{two - one:+.4f}", interval, sure)
     return rows
 
 
@@ -181,7 +182,7 @@ def main(arguments: Sequence[str]) -> None:
     for name in SETTINGS:
         if settings[name] != others[name]:
             raise ValueError(f"the runs differ in config.evaluate.{name}: set it alike")
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, markup=False)
     with cli.progress_bar(console) as bar:
         task = bar.add_task("drawing images anew", total=SAMPLES.value)
         difference = compare(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from ssd_jax.evaluation.coco import to_instances, to_results
 from ssd_jax.evaluation.detection_files import devkit_files
@@ -24,7 +25,9 @@ TITLES = {"voc07": "VOC07", "voc": "VOC", "coco": "COCO"}
 
 def table(results: SplitResults, scores: Scores) -> Table:
     """AP by every metric, objects, detections, best F1 and its threshold by class; the means."""
-    rows = Table(title=f"{results.dataset} {results.split}: average precision")
+    # Texts: in strings rich would take [other] for markup.
+    title = f"{results.dataset} {results.split}: average precision"
+    rows = Table(title=Text(title, style="table.title"))
     rows.add_column("class")
     columns = [*(TITLES[metric] for metric in scores.metrics), "objects", "detections"]
     for column in (*columns, "best F1", "at score"):
@@ -32,7 +35,7 @@ def table(results: SplitResults, scores: Scores) -> Table:
     ranked, best = scores.ranked, scores.best_f1
     for k, name in enumerate(results.class_names):
         rows.add_row(
-            name,
+            Text(name),
             *(_figure(scores.ap[metric][k], "no objects") for metric in scores.metrics),
             str(ranked.num_ground_truth[k]),
             str(ranked.num_detections[k]),

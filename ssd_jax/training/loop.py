@@ -80,7 +80,9 @@ def train(
         resources.callback(checkpoints.close)
         if setup.old:
             state = checkpoints.restore_state(start, like=state)
-            console.print(f"going on from step {start} of {config.train.steps} in {workdir}")
+            console.print(
+                f"going on from step {start} of {config.train.steps} in {workdir}", markup=False
+            )
         progress = Progress(config, start, log, console, faults, draw)
         resources.callback(progress.close)
         trace = resources.enter_context(StepTrace(workdir, start, profile, console))
@@ -122,7 +124,7 @@ def train(
     if processes.is_first():
         write_image(workdir / SHEET, report.picture_sheet(evaluation))
     console.print(report.table(evaluation.results, evaluation.scores))
-    console.print(f"checkpoints, {SHEET} and figures are in {workdir}")
+    console.print(f"checkpoints, {SHEET} and figures are in {workdir}", markup=False)
     return evaluation
 
 
@@ -137,7 +139,8 @@ def _tell_stop(
     """Says what stopped a run and where; Ctrl-C goes on to the caller as KeyboardInterrupt."""
     console.print(
         f"stopped by {interruption.cause}: step {step} of {config.train.steps} is saved in "
-        f"{workdir}; the same command goes on from there"
+        f"{workdir}; the same command goes on from there",
+        markup=False,
     )
     if interruption.signal == signal.SIGINT:
         raise KeyboardInterrupt

@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> None:
             f"train.py --config configs/voc300.py --config.init={path}"
         )
     class_names = parse_names(CLASSES.value) or weights.class_names
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, markup=False)
     config = weights.config(class_names)
     optimizer = build_optimizer(config)
 
