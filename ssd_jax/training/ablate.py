@@ -41,7 +41,8 @@ def main(arguments: Sequence[str]) -> None:
     config = cli.required_config(CONFIG)
     compilation.enable_cache(CACHE.value)
     choices = load_choices(Path(CHOICES.value))
-    ablate(config, choices, SEEDS.value, Path(OUT.value), Console(soft_wrap=True), ONLY.value)
+    console = Console(soft_wrap=True, markup=False)
+    ablate(config, choices, SEEDS.value, Path(OUT.value), console, ONLY.value)
 
 
 if __name__ == "__main__":

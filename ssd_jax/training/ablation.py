@@ -89,16 +89,14 @@ def ablate(
     todo = [(seed, name) for seed in range(seeds) for name in names]
     for number, (seed, name) in enumerate(todo, start=1):
         if (name, seed) not in runs:
-            console.print(
-                f"run {number} of {len(todo)}: {name}, seed {seed}", style="bold", markup=False
-            )
+            console.print(f"run {number} of {len(todo)}: {name}, seed {seed}", style="bold")
             folder = _folder(out, name, seed)
             _write(folder, variants[name], None)  # what goes on later has to be of this recipe
             _write(folder, variants[name], _train(variants[name], name, seed, folder, console))
     done = [*_done(out, variants, seeds).values()]  # other processes' too
     console.print(Markdown(table(done)))
     report.write_files(out, {TABLE: table(done)})
-    console.print(f"{TABLE} and the runs are in {out}, each with its {RESULT}", markup=False)
+    console.print(f"{TABLE} and the runs are in {out}, each with its {RESULT}")
     return done
 
 
@@ -193,7 +191,7 @@ def _train(config: ConfigDict, choice: str, seed: int, folder: Path, console: Co
         evaluation = train(config, folder, console=console)
     except FloatingPointError as fault:
         # A choice that diverges is a result, and no reason to lose the others'.
-        console.print(f"{choice}, seed {seed}: {cli.one_line(fault)}", style="red", markup=False)
+        console.print(f"{choice}, seed {seed}: {cli.one_line(fault)}", style="red")
         return Run(choice, seed, None, round(time.monotonic() - start, 1))
     if evaluation is None:  # a SIGTERM ended the run; the same command goes on with it
         raise SystemExit(0)

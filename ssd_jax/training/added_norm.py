@@ -61,7 +61,6 @@ def with_added_norm(
         f"{initial.source}: no batch norm; it is added, by what {count * config.train.batch_size} "
         "training images give",
         highlight=False,
-        markup=False,
     )
     batches = first_batches(config, dataset, count, shardings(mesh)[1])
     moments = measure(config, model, initial.variables, batches, mesh)

@@ -71,7 +71,6 @@ class Faults:
             self._console.print(
                 f"{told}. Skipped, {skipped} of at most {self._allowed}",
                 highlight=False,
-                markup=False,
             )
             return
         tolerate = "set config.train.not_finite=skip"

@@ -48,14 +48,13 @@ class Initial:
         except ValueError as fault:
             raise ValueError(f"config.init, {self.source}: {fault}") from fault
         for line in lines:
-            console.print(f"{self.source}: {line}", highlight=False, markup=False)
+            console.print(f"{self.source}: {line}", highlight=False)
         if self.priors is not None and self.priors != priors:
             sizes = (*self.priors.min_sizes, self.priors.max_sizes[-1])
             console.print(
                 f"{self.source}: its priors are others, so boxes start off; its own are "
                 f'--config.priors.sizes="{sizes}" --config.priors.clip={self.priors.clip}',
                 highlight=False,
-                markup=False,
             )
         return variables
 

@@ -40,7 +40,7 @@ def look_over(
     """
     planned = plan(train_data, Policies.from_settings(config.data), config.data.slots)
     for line in planned.lines:
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False)
     if config.loss.min_negatives:
         console.print(
             f"{config.loss.min_negatives} hardest priors at least of every image teach the "
@@ -49,7 +49,7 @@ def look_over(
         )
     train_objects, eval_objects = train_data.source.objects, eval_data.source.objects
     for line in forebodings(train_objects, eval_objects, train_data.class_names, spec):
-        console.print(f"warning: {line}", highlight=False, markup=False)
+        console.print(f"warning: {line}", highlight=False)
 
 
 def load_batches(

@@ -61,7 +61,10 @@ def train(
       OSError: the disk is full, or not the processes' own in common.
       KeyboardInterrupt: Ctrl-C ended the run after a step that is saved.
     """
-    console = (console or Console(soft_wrap=True)) if processes.is_first() else Console(quiet=True)
+    if not processes.is_first():
+        console = Console(quiet=True)
+    elif console is None:
+        console = Console(soft_wrap=True, markup=False)  # names in brackets are no markup
     setup, state = set_up(config, workdir, overwrite, devices, console)
     config, start, rows = setup.config, setup.start, setup.rows
     processes.check_shared(workdir)
@@ -80,9 +83,7 @@ def train(
         resources.callback(checkpoints.close)
         if setup.old:
             state = checkpoints.restore_state(start, like=state)
-            console.print(
-                f"going on from step {start} of {config.train.steps} in {workdir}", markup=False
-            )
+            console.print(f"going on from step {start} of {config.train.steps} in {workdir}")
         progress = Progress(config, start, log, console, faults, draw)
         resources.callback(progress.close)
         trace = resources.enter_context(StepTrace(workdir, start, profile, console))
@@ -124,7 +125,7 @@ def train(
     if processes.is_first():
         write_image(workdir / SHEET, report.picture_sheet(evaluation))
     console.print(report.table(evaluation.results, evaluation.scores))
-    console.print(f"checkpoints, {SHEET} and figures are in {workdir}", markup=False)
+    console.print(f"checkpoints, {SHEET} and figures are in {workdir}")
     return evaluation
 
 
@@ -140,7 +141,6 @@ def _tell_stop(
     console.print(
         f"stopped by {interruption.cause}: step {step} of {config.train.steps} is saved in "
         f"{workdir}; the same command goes on from there",
-        markup=False,
     )
     if interruption.signal == signal.SIGINT:
         raise KeyboardInterrupt

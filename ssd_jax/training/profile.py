@@ -59,5 +59,4 @@ class StepTrace:
             f"a trace of {self._count} steps is in {self._folder}: open its perfetto_trace.json.gz "
             "at https://ui.perfetto.dev, or run tensorboard with its plugin",
             highlight=False,
-            markup=False,
         )

@@ -123,7 +123,6 @@ class Progress:
             f"({evaluation.speed}"
             + (f", besides {compiling.seconds:.1f} s of compiling)" if compiling.seconds else ")"),
             highlight=False,
-            markup=False,
         )
         if self._draw:
             self._log.picture(self._step, "detections", report.picture_sheet(evaluation))

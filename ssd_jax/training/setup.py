@@ -103,7 +103,6 @@ def set_up(
     console.print(
         f"{train_data.name}: {len(train_data)} images to train on, {len(eval_data)} to evaluate, "
         f"{len(class_names)} classes",
-        markup=False,
     )
     start, old = (0, None) if overwrite else newest_whole(workdir)
     initial = None if old else load_initial(config)
@@ -163,7 +162,6 @@ def with_preprocessing(
         for name, (was, value) in config_lib.differences(before, config).items():
             console.print(
                 f"{initial.source}: config.{name} is {value}, as it expects, not {was}",
-                markup=False,
             )
     elif old and config.init == old.config.init != "scratch":
         config.model.mean, config.model.std = old.config.model.mean, old.config.model.std

@@ -39,7 +39,6 @@ def run(tmp_path):
 
 def test_fine_tuning_keeps_what_fits_and_goes_on_without_the_source(run, tmp_path, shapes_folder):
     folder, old = run
-    folder = folder.rename(tmp_path / "old[bold]")  # markup to rich, but none of ours
     config = small_config(shapes_folder)
     config.init = str(folder)
     config.optimizer.rate = 0.0
