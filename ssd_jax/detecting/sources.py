@@ -63,10 +63,9 @@ def sources_in(arguments: Sequence[str], out: Path) -> list[Source]:
         found = [Source(s.path, Path(*s.path.resolve().parts[1:])) for s in found]
     of_name: dict[Path, Path] = {}
     for source in found:
+        # Such as v.avi, which becomes v.avi.mp4, where that is there too.
         other = of_name.setdefault(source.drawn_name, source.path)
-        if (
-            other.resolve() != source.path.resolve()
-        ):  # v.avi becomes v.avi.mp4, which may be there too
+        if other.resolve() != source.path.resolve():
             raise ValueError(
                 f"{other} and {source.path} would both be drawn as {source.drawn_name}: give them "
                 "in two calls, each with its own --out"

@@ -74,14 +74,14 @@ def load(path: Path) -> FileEngine:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            if set(archive.namelist()) != {METADATA, PROGRAM, WEIGHTS}:
+                raise ValueError(
+                    f"{path} is a zip, but none that export.py wrote: it holds "
+                    f"{', '.join(archive.namelist()[:5]) or 'nothing'}"
+                )
             members = {name: archive.read(name) for name in archive.namelist()}
     except zipfile.BadZipFile as fault:
         raise ValueError(f"{path} is no whole zip: {fault}") from fault
-    if set(members) != {METADATA, PROGRAM, WEIGHTS}:
-        raise ValueError(
-            f"{path} is a zip, but none that export.py wrote: it holds "
-            f"{', '.join(list(members)[:5]) or 'nothing'}"
-        )
     metadata = Metadata.from_json(members[METADATA].decode(), str(path))
     exported = jax.export.deserialize(bytearray(members[PROGRAM]))
     with np.load(io.BytesIO(members[WEIGHTS]), allow_pickle=False) as stored:
