@@ -7,24 +7,16 @@ Decoding and NMS are timed on made-up outputs of the network: crowded ones, wher
 in loops on crowded outputs of two images at most, for a batch of 64 would be 400,000 rounds.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import (
-    Call,
-    Report,
-    main,
-    matrix_limit,
-    medians,
-    noting_lack_of_memory,
-    on_cpu,
-    torch_peers,
-)
+from common import Call, Report, main, medians, on_cpu, torch_peers
 from ml_collections import ConfigDict
-from workload import CLASS_NAMES, make_batch, multiply_adds, recipe
+from workload import CLASS_NAMES, make_batch, measure_cases, multiply_adds
 
 from ssd_jax.model import SSD
 from ssd_jax.priors import prior_boxes
@@ -37,18 +29,9 @@ LOOPED = 2
 
 def measure(report: Report, quick: bool) -> None:
     """One picture at a time and many, of both sizes."""
-    limit = matrix_limit()
-    report.add("matrix product", limit / 1e9, "GFLOP/s")
-    dtype = "float32" if on_cpu() else "bfloat16"
     many = 8 if on_cpu() else 64
     cases = [(300, 1)] if quick else [(300, 1), (300, many), (512, 1), (512, many)]
-    for size, batch_size in cases:
-        case = f"SSD{size}, {dtype}, batch {batch_size}"
-        with noting_lack_of_memory(report, case):
-            measure_case(
-                report, case, recipe(size, batch_size=batch_size, dtype=dtype), limit, quick
-            )
-        report.write()
+    measure_cases(report, cases, functools.partial(measure_case, quick=quick))
 
 
 def measure_case(report: Report, case: str, config: ConfigDict, limit: float, quick: bool) -> None:

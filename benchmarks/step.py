@@ -16,7 +16,6 @@ from common import (
     Report,
     importable,
     main,
-    matrix_limit,
     medians,
     noting_lack_of_memory,
     on_cpu,
@@ -24,7 +23,7 @@ from common import (
     wait,
 )
 from ml_collections import ConfigDict
-from workload import Training, multiply_adds, recipe
+from workload import Training, measure_cases, multiply_adds
 
 TIMES_FORWARD = 3
 CPU_BAR, LIMIT_BAR, PEER_BAR = 1.3, 0.45, 1.5
@@ -39,16 +38,7 @@ def cases(quick: bool) -> list[tuple[int, int]]:
 
 def measure(report: Report, quick: bool) -> None:
     """The steps of every size and batch, ours and the peers' in turns."""
-    limit = matrix_limit()
-    report.add("matrix product", limit / 1e9, "GFLOP/s")
-    dtype = "float32" if on_cpu() else "bfloat16"
-    for size, batch_size in cases(quick):
-        case = f"SSD{size}, {dtype}, batch {batch_size}"
-        with noting_lack_of_memory(report, case):
-            measure_case(
-                report, case, recipe(size, batch_size=batch_size, dtype=dtype), limit, quick
-            )
-        report.write()
+    measure_cases(report, cases(quick), functools.partial(measure_case, quick=quick))
 
 
 def measure_case(report: Report, case: str, config: ConfigDict, limit: float, quick: bool) -> None:

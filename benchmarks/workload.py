@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from common import Report, matrix_limit, noting_lack_of_memory, on_cpu
 from ml_collections import ConfigDict
 
 from ssd_jax import config as config_lib
@@ -54,6 +55,29 @@ def make_batch(config: ConfigDict, seed: int = 0) -> dict[str, np.ndarray]:
         "boxes": make_boxes(rng, (rows, OBJECTS)),
         "labels": rng.integers(1, len(CLASS_NAMES) + 1, (rows, OBJECTS)).astype(np.int32),
     }
+
+
+def measure_cases(
+    report: Report,
+    cases: Iterable[tuple[int, int]],
+    measure_case: Callable[[Report, str, ConfigDict, float], None],
+) -> None:
+    """Measures SSD at some sizes, and writes the report after each; what does not fit is noted.
+
+    Args:
+      report: takes the figures.
+      cases: (input size, batch size) of each.
+      measure_case: takes the report, the case's name, its recipe, and the operations a second of a
+        matrix product.
+    """
+    limit = matrix_limit()
+    report.add("matrix product", limit / 1e9, "GFLOP/s")
+    dtype = "float32" if on_cpu() else "bfloat16"
+    for size, batch_size in cases:
+        case = f"SSD{size}, {dtype}, batch {batch_size}"
+        with noting_lack_of_memory(report, case):
+            measure_case(report, case, recipe(size, batch_size=batch_size, dtype=dtype), limit)
+        report.write()
 
 
 class Training:

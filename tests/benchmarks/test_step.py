@@ -6,6 +6,7 @@ import types
 
 import pytest
 import step
+import workload
 
 
 def lack_memory(*arguments) -> None:
@@ -21,7 +22,7 @@ def test_a_case_that_lacks_memory_leaves_the_others(report, monkeypatch):
             lack_memory()
         report.add(case, 1.0, "ms/image")
 
-    monkeypatch.setattr(step, "matrix_limit", lambda: 1e9)
+    monkeypatch.setattr(workload, "matrix_limit", lambda: 1e9)
     monkeypatch.setattr(step, "cases", lambda quick: [(300, 1), (300, 2), (300, 3)])
     monkeypatch.setattr(step, "measure_case", measure_case)
     step.measure(report, quick=True)
