@@ -7,6 +7,7 @@ and the mean AP; and a list of their files with checksums, see `ssd_jax.training
 
 import contextlib
 import dataclasses
+import glob
 import json
 import logging
 import math
@@ -96,10 +97,16 @@ class Checkpoints:
 
     Raises:
       FileNotFoundError: opened to read, and there is no checkpoint.
+      ValueError: the folder's path holds one of * ? [.
     """
 
     def __init__(self, workdir: Path, keep: int | None = None, keep_every: int = 0):
         self.folder = (workdir / FOLDER).resolve()
+        if glob.has_magic(str(self.folder)):  # orbax saves there what it then does not find
+            raise ValueError(
+                f"{self.folder} holds one of * ? [: from there checkpoints cannot be read again; "
+                "use a folder without"
+            )
         self._damage: dict[int, str | None] = {}
         self._saving: int | None = None
         if keep is None:

@@ -128,6 +128,15 @@ def test_no_checkpoint_is_told(tmp_path):
         Checkpoints(tmp_path / "nothing")
 
 
+@pytest.mark.parametrize("name", ["a[1]", "a*", "a?"])
+def test_a_folder_that_orbax_does_not_read_from_is_refused_before_it_is_written(tmp_path, name):
+    for keep in (None, 2):
+        with pytest.raises(ValueError, match=r"holds one of \* \? \[: .* use a folder without"):
+            Checkpoints(tmp_path / name, keep=keep)
+    with pytest.raises(ValueError, match="use a folder without"):
+        newest_whole(tmp_path / name)
+
+
 def test_none_evaluated_means_none_best(tmp_path, config, state):
     save(tmp_path, config, [at(state, 1)])
     with pytest.raises(ValueError, match="none is the best"):
