@@ -7,7 +7,6 @@ DIR is then what evaluate.py and detect.py take as --ckpt, and train.py as --con
 program the file is of shows from what is in it; docs/weights.md lists them.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from ssd_jax.training import checkpoints as checkpoint_lib
 from ssd_jax.training.checkpoints import Checkpoints, Meta
 from ssd_jax.training.optimizer import build_optimizer
 from ssd_jax.training.state import init_state
-from ssd_jax.weights.class_names import PRESETS
+from ssd_jax.weights.class_names import PRESETS, parse_names
 from ssd_jax.weights.files import read_weights
 from ssd_jax.weights.imported import Imported
 from ssd_jax.weights.transfer import transfer
@@ -42,25 +41,6 @@ DATASET = flags.DEFINE_enum(
 
 
 _DATA = {"voc": "--voc_root VOCdevkit", "coco": "--root COCO", "voc_folder": "--root FOLDER"}
-
-
-def parse_names(text: str | None) -> tuple[str, ...] | None:
-    """Class names as the flags give them.
-
-    Raises:
-      ValueError: there are none, or one is there twice.
-    """
-    if text is None:
-        return None
-    if text in PRESETS:
-        return PRESETS[text]
-    # os.path's, for Path's raises where the names are longer than a file's may be.
-    is_file = os.path.isfile(text)
-    names = Path(text).read_text(encoding="utf-8").splitlines() if is_file else text.split(",")
-    names = [name.strip() for name in names if name.strip()]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"class names must be some and differ, got {text!r}")
-    return tuple(names)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,4 +1,7 @@
-"""Class names by which published detectors number their outputs, background left out."""
+"""Class names by which detectors number their outputs, background left out."""
+
+import os
+from pathlib import Path
 
 from ssd_jax.data.voc import CLASS_NAMES as VOC
 
@@ -29,3 +32,25 @@ COCO_IDS = tuple(_COCO_BY_ID.get(number, f"N/A {number}") for number in range(1,
 """torchvision's: label k is COCO's category id k, ten of which were never used."""
 
 PRESETS = {"voc": VOC, "coco": COCO}
+
+
+def parse_names(text: str | None) -> tuple[str, ...] | None:
+    """Class names as a command line gives them.
+
+    Args:
+      text: a name of `PRESETS`, names joined by commas, or a file with a name a line; None is none.
+
+    Raises:
+      ValueError: there are none, or one is there twice.
+    """
+    if text is None:
+        return None
+    if text in PRESETS:
+        return PRESETS[text]
+    # os.path's, for Path's raises where the names are longer than a file's may be.
+    is_file = os.path.isfile(text)
+    names = Path(text).read_text(encoding="utf-8").splitlines() if is_file else text.split(",")
+    names = [name.strip() for name in names if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"class names must be some and differ, got {text!r}")
+    return tuple(names)

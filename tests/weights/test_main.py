@@ -11,7 +11,6 @@ import pytest
 torch = pytest.importorskip("torch", reason="compares with PyTorch, an optional extra")
 
 from ssd_jax.detector import Detector  # noqa: E402
-from ssd_jax.weights.__main__ import parse_names  # noqa: E402
 from ssd_jax.weights.class_names import PRESETS  # noqa: E402
 from tests.reference import peers_detection, peers_torch  # noqa: E402
 from tests.weights.test_parity import STEPS, VOC300, picture, to_torch  # noqa: E402
@@ -84,11 +83,6 @@ def test_a_detector_of_coco_comes_with_its_classes_and_metric(tmp_path):
     detector = Detector.from_checkpoint(tmp_path / "run")
     assert detector.class_names == PRESETS["coco"]
     assert detector.engine.config.evaluate.best_metric == "coco"
-
-
-def test_names_may_be_longer_than_a_file_name():
-    names = tuple(f"class number {i}" for i in range(40))
-    assert parse_names(",".join(names)) == names
 
 
 def test_a_wrong_file_leaves_nothing_behind(tmp_path):
