@@ -31,7 +31,6 @@ from ssd_jax.data import Dataset, load_dataset
 from ssd_jax.detector import load_checkpoint
 from ssd_jax.evaluation import report
 from ssd_jax.evaluation.evaluator import (
-    Detected,
     Evaluation,
     compile_predict,
     detect,
@@ -90,6 +89,7 @@ def main(arguments: Sequence[str]) -> None:
     workdir = processes.first_before_others(lambda: hub.folder_of(source))
     variables, meta, step = load_checkpoint(workdir, step=STEP.value, best=BEST.value)
     config = cli.changed(meta.config, arguments, CHANGEABLE)
+    check_metrics([config.evaluate.best_metric])
     changes = {name: new for name, (_, new) in differences(meta.config, config).items()}
     if engine is not None and any(name.startswith("detect.") for name in changes):
         raise ValueError(f"{MODEL.value} detects by its own settings: leave out --config.detect.*")
@@ -110,43 +110,44 @@ def main(arguments: Sequence[str]) -> None:
     out = Path(OUT.value) if OUT.value else results_folder(workdir, dataset.split, changes)
     with cli.progress_bar(console) as bar:
         task = bar.add_task(f"evaluating step {step}", total=len(dataset))
-        what = (
-            *(config, predict, place(variables, replicated), dataset, mesh),
+        detected = detect(
+            config,
+            predict,
+            place(variables, replicated),
+            dataset,
+            mesh,
             lambda done, _: bar.update(task, completed=done),
         )
-        if UNANNOTATED.value:
-            detected: Detected = detect(*what)
-        else:
-            detected = evaluate(*what, NAMES.value)
     if not processes.is_first():
         return  # the rest is figures and files, once
-    if not isinstance(detected, Evaluation):
+    if UNANNOTATED.value:
         report.write_files(out, report.detection_files(detected.results))
         console.print(f"{detected.speed}; detections.json and comp4/ are in {out}")
         return
+    evaluation = evaluate(config, detected, NAMES.value)
     speeds = []  # of an exported file: it does not show its stages
     if engine is None:
         batch_sizes = sorted({1, global_batch_size(config, mesh)})
-        speeds = measure_speeds(config, model, variables, detected, batch_sizes)
+        speeds = measure_speeds(config, model, variables, evaluation, batch_sizes)
     metrics = report.metrics(
-        detected,
+        evaluation,
         step,
         inclusive_pixels=config.evaluate.inclusive_pixels,
         threshold_inclusive=config.evaluate.threshold_inclusive,
         changes=changes,
     )
     device = mesh.devices.flat[0].device_kind
-    page = render_page(detected, metrics, speeds=speeds, device=device)
+    page = render_page(evaluation, metrics, speeds=speeds, device=device)
     report.write_files(
         out,
         {
-            **report.result_files(detected.results),
+            **report.result_files(evaluation.results),
             "report.html": page,
             "metrics.json": json.dumps(metrics, indent=2) + "\n",
         },
     )
-    tell(console, detected, step)
-    console.print(f"{detected.speed}; metrics.json, detections.json and comp4/ are in {out}")
+    tell(console, evaluation, step)
+    console.print(f"{evaluation.speed}; metrics.json, detections.json and comp4/ are in {out}")
     console.print(f"python -m webbrowser -t {out / 'report.html'}", highlight=False)
 
 

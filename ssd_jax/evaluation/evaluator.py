@@ -19,7 +19,7 @@ from ssd_jax.data.objects import Objects
 from ssd_jax.detection import Detections
 from ssd_jax.engine import Engine
 from ssd_jax.evaluation.results import ImageDetections, ImageGroundTruth, SplitResults
-from ssd_jax.evaluation.scores import Scores, check_metrics, score
+from ssd_jax.evaluation.scores import Scores, score
 from ssd_jax.recipe import Predict
 from ssd_jax.sharding import place_rows, shardings
 
@@ -74,42 +74,6 @@ class Evaluation(Detected):
     def mean(self) -> float:
         """The mean AP that ranks checkpoints."""
         return self.scores.mean_ap[self.best_metric]
-
-
-def evaluate(
-    config: ConfigDict,
-    predict: Predict,
-    variables: Any,
-    dataset: Dataset,
-    mesh: jax.sharding.Mesh,
-    progress: Progress = lambda done, total: None,
-    metrics: Sequence[str] = (),
-) -> Evaluation:
-    """Detects on every image of a dataset exactly once and scores the detections.
-
-    Args:
-      config, predict, variables, dataset, mesh, progress: as of `detect`.
-      metrics: names of `scores.METRICS`, besides the config's `best_metric`.
-
-    Returns:
-      The detections and their scores.
-
-    Raises:
-      ValueError: no such metric, or the split is empty.
-    """
-    best_metric = config.evaluate.best_metric
-    metrics = list(dict.fromkeys([*metrics, best_metric]))
-    check_metrics(metrics)
-    found = detect(config, predict, variables, dataset, mesh, progress)
-    scores = score(
-        found.results,
-        metrics,
-        inclusive_pixels=config.evaluate.inclusive_pixels,
-        threshold_inclusive=config.evaluate.threshold_inclusive,
-    )
-    return Evaluation(
-        dataset, found.results, found.rows, found.images_per_second, scores, best_metric
-    )
 
 
 def detect(
@@ -176,6 +140,34 @@ def detect(
         results=results,
         rows=[image.row for image in seen],
         images_per_second=(done - first) / seconds if done > first else None,
+    )
+
+
+def evaluate(config: ConfigDict, detected: Detected, metrics: Sequence[str] = ()) -> Evaluation:
+    """Scores what was found on a split.
+
+    Args:
+      config: a whole config; `evaluate` counts.
+      detected: what `detect` returns.
+      metrics: names of `scores.METRICS`, besides the config's `best_metric`.
+
+    Raises:
+      ValueError: no such metric.
+    """
+    best_metric = config.evaluate.best_metric
+    scores = score(
+        detected.results,
+        list(dict.fromkeys([*metrics, best_metric])),
+        inclusive_pixels=config.evaluate.inclusive_pixels,
+        threshold_inclusive=config.evaluate.threshold_inclusive,
+    )
+    return Evaluation(
+        detected.dataset,
+        detected.results,
+        detected.rows,
+        detected.images_per_second,
+        scores,
+        best_metric,
     )
 
 

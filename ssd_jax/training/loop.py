@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ssd_jax import processes
 from ssd_jax.evaluation import report
-from ssd_jax.evaluation.evaluator import Evaluation, evaluate
+from ssd_jax.evaluation.evaluator import Evaluation, detect, evaluate
 from ssd_jax.training import checkpoints as checkpoint_lib
 from ssd_jax.training.checkpoints import Checkpoints
 from ssd_jax.training.faults import Faults
@@ -140,7 +140,7 @@ def _tell_stop(
     """Says what stopped a run and where; Ctrl-C goes on to the caller as KeyboardInterrupt."""
     console.print(
         f"stopped by {interruption.cause}: step {step} of {config.train.steps} is saved in "
-        f"{workdir}; the same command goes on from there",
+        f"{workdir}; the same command goes on from there"
     )
     if interruption.signal == signal.SIGINT:
         raise KeyboardInterrupt
@@ -149,7 +149,7 @@ def _tell_stop(
 def _evaluate(
     setup: Setup, state: TrainState, after_batch: Callable[[], None] = lambda: None
 ) -> Evaluation:
-    return evaluate(
+    detected = detect(
         setup.config,
         setup.predict,
         state.variables,
@@ -157,3 +157,4 @@ def _evaluate(
         setup.mesh,
         lambda done, total: after_batch(),
     )
+    return evaluate(setup.config, detected)

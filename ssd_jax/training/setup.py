@@ -102,7 +102,7 @@ def set_up(
     class_names = train_data.class_names
     console.print(
         f"{train_data.name}: {len(train_data)} images to train on, {len(eval_data)} to evaluate, "
-        f"{len(class_names)} classes",
+        f"{len(class_names)} classes"
     )
     start, old = (0, None) if overwrite else newest_whole(workdir)
     initial = None if old else load_initial(config)
@@ -160,9 +160,7 @@ def with_preprocessing(
     if initial:
         initial.preprocessing.configure(config)
         for name, (was, value) in config_lib.differences(before, config).items():
-            console.print(
-                f"{initial.source}: config.{name} is {value}, as it expects, not {was}",
-            )
+            console.print(f"{initial.source}: config.{name} is {value}, as it expects, not {was}")
     elif old and config.init == old.config.init != "scratch":
         config.model.mean, config.model.std = old.config.model.mean, old.config.model.std
     return config

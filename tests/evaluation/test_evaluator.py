@@ -9,7 +9,7 @@ from ssd_jax.data import Dataset
 from ssd_jax.data.folder import VocFolder
 from ssd_jax.evaluation import report
 from ssd_jax.evaluation.errors import classify_errors
-from ssd_jax.evaluation.evaluator import evaluate, predict_by
+from ssd_jax.evaluation.evaluator import detect, evaluate, predict_by
 from ssd_jax.evaluation.gallery import choose_items, gallery_content
 from ssd_jax.sharding import make_mesh
 from tests.colors import CLASS_NAMES, ColorEngine
@@ -37,7 +37,7 @@ def evaluation(tmp_path):
     config = small_config("")
     config.data.canvas, config.data.undecodable = 64, "skip"
     mesh = make_mesh(jax.devices()[:1])
-    return evaluate(config, predict_by(ColorEngine()), None, dataset, mesh)
+    return evaluate(config, detect(config, predict_by(ColorEngine()), None, dataset, mesh))
 
 
 def test_an_image_that_cannot_be_decoded_moves_no_other(evaluation):

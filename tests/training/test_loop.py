@@ -58,11 +58,11 @@ def test_an_evaluation_that_was_stopped_is_made_when_the_run_goes_on(
 
     def stopped(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)
-        return evaluate(*arguments)
+        return detect(*arguments)
 
-    evaluations, evaluate = [], loop.evaluate
+    evaluations, detect = [], loop.detect
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "evaluate", stopped)
+        patched.setattr(loop, "detect", stopped)
         assert "stopped by SIGTERM: step 2 of 2 is saved" in go_on()
     assert evaluations == [None]
     assert Checkpoints(tmp_path).meta(2).mean_ap is None
