@@ -31,9 +31,19 @@ def devkit_files(results: SplitResults) -> dict[str, str]:
             corners = " ".join(f"{side:.3f}" for side in box)
             lines[label - 1].append(f"{name} {score:.6f} {corners}\n")
     return {
-        f"comp4_det_test_{name.replace('/', '_')}.txt": "".join(of_class)
-        for name, of_class in zip(results.class_names, lines, strict=True)
+        f"comp4_det_test_{name}.txt": "".join(of_class)
+        for name, of_class in zip(_devkit_classes(results.class_names), lines, strict=True)
     }
+
+
+def _devkit_classes(class_names: Sequence[str]) -> list[str]:
+    """The classes as file names have them, '_' for '/', but where that makes two alike."""
+    short = [name.replace("/", "_") for name in class_names]
+    times = Counter(short)
+    return [
+        name.replace("/", "%2F") if times[without] > 1 else without
+        for name, without in zip(class_names, short, strict=True)
+    ]
 
 
 def _devkit_names(image_names: Sequence[str]) -> list[str]:
@@ -112,7 +122,7 @@ def _devkit_entries(path: Path, truth: SplitResults) -> list[_Entry]:
     match = _DEVKIT_NAME.fullmatch(path.name)
     if match is None:
         raise ValueError(f"{path}: a detection file is COCO's .json or comp4_det_test_CLASS.txt")
-    label_of = {name.replace("/", "_"): k for k, name in enumerate(truth.class_names, start=1)}
+    label_of = {name: k for k, name in enumerate(_devkit_classes(truth.class_names), start=1)}
     label = _known(match[1], label_of, "class", str(path))
     names = _devkit_names(truth.image_names)
     image_of = {name: i for i, name in enumerate(names)}

@@ -61,6 +61,14 @@ def test_images_of_two_folders_stay_apart(results, tmp_path):
     assert [len(ours.scores) for ours in found] == [len(d.scores) for d in results.detections]
 
 
+def test_classes_that_files_would_call_alike_stay_apart(results, tmp_path):
+    renamed = dataclasses.replace(results, class_names=("a/b", "a_b", *results.class_names[2:]))
+    write_files(tmp_path, devkit_files(renamed))
+    found = read_detections(tmp_path, renamed)
+    for ours, there in zip(found, results.detections, strict=True):
+        np.testing.assert_array_equal(np.sort(ours.labels), np.sort(there.labels))
+
+
 def test_images_that_differ_by_suffix_or_are_no_utf_8_stay_apart(results, tmp_path):
     names = [*("a.jpg", "a.png", "b.jpg"), os.fsdecode(b"caf\xe9.jpg"), *results.image_names[4:]]
     renamed = dataclasses.replace(results, image_names=names)
