@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ssd_jax import cli, compilation
+from ssd_jax.console import one_line, progress_bar
 from ssd_jax.detecting.records import Records
 from ssd_jax.detecting.run import Work, detect_pictures, detect_video
 from ssd_jax.detecting.sources import Source, sources_in
@@ -111,7 +112,7 @@ def main(arguments: Sequence[str]) -> None:
         )
     threshold = thresholds(detector.class_names)
     console = Console(soft_wrap=True, markup=False)
-    with Records(out) as records, cli.progress_bar(console) as bar:
+    with Records(out) as records, progress_bar(console) as bar:
         task = bar.add_task("compiling", total=None)
         detector.warm_up(batch_size)
         bar.remove_task(task)
@@ -128,7 +129,7 @@ def main(arguments: Sequence[str]) -> None:
         f"images/s; all is in {out}"
     )
     for fault in faults:
-        print(cli.one_line(fault), file=sys.stderr)
+        print(one_line(fault), file=sys.stderr)
     if faults:
         raise ValueError(f"{len(faults)} of {len(sources)} files left out, as said above")
 

@@ -17,6 +17,7 @@ of the split.
 """
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from rich.console import Console
 
 from ssd_jax import cli, compilation, export, hub, processes
 from ssd_jax.config import differences
+from ssd_jax.console import progress_bar
 from ssd_jax.data import Dataset, load_dataset
 from ssd_jax.detector import load_checkpoint
 from ssd_jax.evaluation import report
@@ -108,7 +110,9 @@ def main(arguments: Sequence[str]) -> None:
     else:
         predict = predict_by(engine)
     out = Path(OUT.value) if OUT.value else results_folder(workdir, dataset.split, changes)
-    with cli.progress_bar(console) as bar:
+    if processes.is_first():
+        make_folder(out)
+    with progress_bar(console) as bar:
         task = bar.add_task(f"evaluating step {step}", total=len(dataset))
         detected = detect(
             config,
@@ -118,37 +122,28 @@ def main(arguments: Sequence[str]) -> None:
             mesh,
             lambda done, _: bar.update(task, completed=done),
         )
-    if not processes.is_first():
-        return  # the rest is figures and files, once
-    if UNANNOTATED.value:
-        report.write_files(out, report.detection_files(detected.results))
-        console.print(f"{detected.speed}; detections.json and comp4/ are in {out}")
-        return
-    evaluation = evaluate(config, detected, NAMES.value)
-    speeds = []  # of an exported file: it does not show its stages
-    if engine is None:
-        batch_sizes = sorted({1, global_batch_size(config, mesh)})
-        speeds = measure_speeds(config, model, variables, evaluation, batch_sizes)
-    metrics = report.metrics(
-        evaluation,
-        step,
-        inclusive_pixels=config.evaluate.inclusive_pixels,
-        threshold_inclusive=config.evaluate.threshold_inclusive,
-        changes=changes,
-    )
-    device = mesh.devices.flat[0].device_kind
-    page = render_page(evaluation, metrics, speeds=speeds, device=device)
-    report.write_files(
-        out,
-        {
-            **report.result_files(evaluation.results),
-            "report.html": page,
-            "metrics.json": json.dumps(metrics, indent=2) + "\n",
-        },
-    )
-    tell(console, evaluation, step)
-    console.print(f"{evaluation.speed}; metrics.json, detections.json and comp4/ are in {out}")
-    console.print(f"python -m webbrowser -t {out / 'report.html'}", highlight=False)
+    if processes.is_first():  # the rest is figures and files, once
+        if UNANNOTATED.value:
+            report.write_files(out, report.detection_files(detected.results))
+            console.print(f"{detected.speed}; detections.json and comp4/ are in {out}")
+        else:
+            evaluation = evaluate(config, detected, NAMES.value)
+            metrics = report.metrics(
+                evaluation,
+                step,
+                inclusive_pixels=config.evaluate.inclusive_pixels,
+                threshold_inclusive=config.evaluate.threshold_inclusive,
+                changes=changes,
+            )
+            tell(console, evaluation, step)
+            speeds = []  # of an exported file: it does not show its stages
+            if engine is None:
+                batch_sizes = sorted({1, global_batch_size(config, mesh)})
+                speeds = measure_speeds(config, model, variables, evaluation, batch_sizes)
+            device = mesh.devices.flat[0].device_kind
+            page = render_page(evaluation, metrics, speeds=speeds, device=device)
+            write(console, out, evaluation, metrics, page)
+    processes.wait_for_work()
 
 
 def results_folder(workdir: Path, split: str, changes: Mapping[str, Any]) -> Path:
@@ -159,6 +154,22 @@ def results_folder(workdir: Path, split: str, changes: Mapping[str, Any]) -> Pat
     for field, value in changes.items():
         name += f"-{field.rpartition('.')[2]}={value}".replace("/", "_")
     return workdir / "evaluation" / name
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the folder of the results before the work that they cost.
+
+    Raises:
+      OSError: files cannot be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as fault:
+        raise OSError(
+            f"cannot write into {folder} ({fault.strerror}): give another folder as --out"
+        ) from None
 
 
 def open_dataset(config: ConfigDict, class_names: tuple[str, ...]) -> Dataset:
@@ -208,6 +219,22 @@ def tell(console: Console, evaluation: Evaluation, step: int) -> None:
         if line:
             console.print(line, highlight=False)
     console.print(f"step {step}  mAP {evaluation.mean:.4f}", highlight=False)
+
+
+def write(
+    console: Console, out: Path, evaluation: Evaluation, metrics: Mapping[str, Any], page: str
+) -> None:
+    """Writes the figures, the result files and the report, and says where."""
+    report.write_files(
+        out,
+        {
+            **report.result_files(evaluation.results),
+            "report.html": page,
+            "metrics.json": json.dumps(metrics, indent=2) + "\n",
+        },
+    )
+    console.print(f"{evaluation.speed}; metrics.json, detections.json and comp4/ are in {out}")
+    console.print(f"python -m webbrowser -t {out / 'report.html'}", highlight=False)
 
 
 if __name__ == "__main__":

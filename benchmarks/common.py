@@ -1,6 +1,7 @@
 """What the benchmarks share: clocks, the machine's limits, figures as a table and as JSON.
 
 Every benchmark is `measure(report, quick)` in a file of its own, run by `main(__doc__, measure)`.
+They import this before ssd_jax, which need not be installed: it is found beside this folder.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(1, str(Path(__file__).parents[1]))
 # Before JAX starts: PyTorch, timed in the same process, needs memory of the GPU too.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
@@ -35,7 +37,7 @@ from rich.table import Table
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "numpy", "grain", "opencv-python-headless"),
-    *("faster-coco-eval", "torch", "torchvision"),
+    *("faster-coco-eval", "torch", "torchvision", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13"),
 )
 
 Call = Callable[[], Any]

@@ -16,7 +16,6 @@ import importlib.metadata
 import json
 import math
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,26 +28,24 @@ import onnx
 import onnxruntime
 import openvino
 import torch
+from common import RESULTS
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # the PyTorch network is one of the tests' references
+from ssd_jax import config as config_lib
+from ssd_jax import weights
+from ssd_jax.class_names import PRESETS
+from ssd_jax.data.images import decode_image, place_on_canvas
+from ssd_jax.detector import Detector
+from ssd_jax.engine import JaxEngine
+from ssd_jax.export.onnx_detection import add_detection
+from ssd_jax.export.onnx_file import IR_VERSION, OPSET
+from ssd_jax.export.onnx_graph import FLOAT, INT32, Graph
+from ssd_jax.export.write import write
+from ssd_jax.priors import VOC300, prior_boxes
+from tests.reference.peers_torch import SsdPytorch, randomise
 
-from ssd_jax import config as config_lib  # noqa: E402
-from ssd_jax import weights  # noqa: E402
-from ssd_jax.data.images import decode_image, place_on_canvas  # noqa: E402
-from ssd_jax.detector import Detector  # noqa: E402
-from ssd_jax.engine import JaxEngine  # noqa: E402
-from ssd_jax.export.onnx_detection import add_detection  # noqa: E402
-from ssd_jax.export.onnx_file import IR_VERSION, OPSET  # noqa: E402
-from ssd_jax.export.onnx_graph import FLOAT, INT32, Graph  # noqa: E402
-from ssd_jax.export.write import write  # noqa: E402
-from ssd_jax.priors import VOC300, prior_boxes  # noqa: E402
-from ssd_jax.weights.class_names import PRESETS  # noqa: E402
-from tests.reference.peers_torch import SsdPytorch, randomise  # noqa: E402
-
-RESULTS = ROOT / "benchmarks" / "results" / "export.json"
+FILE = RESULTS / "export.json"
 PACKAGES = ("onnx", "onnxruntime", "openvino", "torch")
 MEAN = np.array([123, 117, 104], np.float32)
 CANVAS = 500  # pictures come on canvases of one size, as from Detector
@@ -199,8 +196,8 @@ def main() -> None:
         "bars": {"ours_over_torch": RATIO_BAR, "detection_share": NMS_BAR, "reached": reached},
         "results": rows,
     }
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"bars {'reached' if reached else 'NOT reached'}; written to {RESULTS}")
+    FILE.write_text(json.dumps(report, indent=2) + "\n")
+    print(f"bars {'reached' if reached else 'NOT reached'}; written to {FILE}")
 
 
 if __name__ == "__main__":

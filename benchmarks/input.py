@@ -6,15 +6,14 @@ Measures images a second of the loader (read, decode, pad: all that the host doe
 worker processes and a cache; of SSD's augmentation with OpenCV, as ssd.pytorch does it, in the
 original's order and in the fastest known; and of PyTorch's DataLoader with torchvision's
 transforms, where installed. Images a core are images by seconds of processor time, of all
-processes: waiting for other programs on the machine does not count. Writes
-benchmarks/results/input.json.
+processes: waiting for other programs on the machine does not count. Writes input.json to
+benchmarks/results, or where --results says.
 """
 
 import argparse
 import datetime
 import functools
 import importlib.metadata
-import importlib.util
 import itertools
 import json
 import os
@@ -29,6 +28,7 @@ import grain
 import numpy as np
 import psutil
 from absl import flags
+from common import RESULTS, importable, processor
 from opencv_augment import as_in_caffe, as_in_ssd_pytorch, fused
 from rich.console import Console
 from rich.table import Table
@@ -37,7 +37,6 @@ from ssd_jax.data import Dataset, train_batches
 from ssd_jax.data.folder import VocFolder
 from ssd_jax.data.images import decode_example
 
-RESULTS = Path(__file__).parent / "results" / "input.json"
 BATCH, CANVAS, SIDE, SLOTS = 32, 500, 300, 64
 BAR = 5.0
 SSD_PYTORCH, CAFFE = "OpenCV, ssd.pytorch's way", "OpenCV, Caffe's order"
@@ -164,8 +163,8 @@ def contenders(dataset: Dataset) -> list[tuple[str, str, Callable[[], Iterator[A
         for workers in (0, 2):
             label = str(workers) if workers else "threads"
             rows.append((name, label, functools.partial(opencv, dataset, workers, augment)))
-    if importlib.util.find_spec("torchvision") is None:
-        print("torchvision is not installed: its DataLoader is left out")
+    if not importable("torchvision"):
+        print("torchvision is not there, or not for this PyTorch: its DataLoader is left out")
     else:
         rows += [
             ("DataLoader, torchvision", str(n), functools.partial(torchvision_loader, dataset, n))
@@ -174,18 +173,13 @@ def contenders(dataset: Dataset) -> list[tuple[str, str, Callable[[], Iterator[A
     return rows
 
 
-def processor() -> str:
-    """The processor's name, where Linux tells it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((x.split(":")[1].strip() for x in lines if "model name" in x), platform.machine())
-
-
 def main() -> None:
     """Measures, prints, writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", required=True, help="a folder in VOC's layout")
     parser.add_argument("--split", default="trainval+test")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON file")
     options = parser.parse_args()
     flags.FLAGS.mark_as_parsed()  # grain reads absl's flags when it starts workers
     cv2.setNumThreads(1)
@@ -244,9 +238,10 @@ def main() -> None:
         "input": SIDE,
         "results": results,
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"written to {RESULTS}")
+    options.results.mkdir(parents=True, exist_ok=True)
+    path = options.results / "input.json"
+    path.write_text(json.dumps(report, indent=2) + "\n")
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from common import RESULTS
 from ml_collections import ConfigDict
 from rich.console import Console
 from torch import nn
@@ -34,6 +35,7 @@ from torchvision.transforms import v2
 
 from ssd_jax import cli
 from ssd_jax import config as config_lib
+from ssd_jax.console import progress_bar
 from ssd_jax.data import Dataset, Example, load_dataset
 from ssd_jax.data.images import decode_example
 from ssd_jax.evaluation.results import ImageDetections, ImageGroundTruth, SplitResults
@@ -43,7 +45,7 @@ from ssd_jax.priors import PriorSpec, extra_convolutions
 from ssd_jax.recipe import build_priors
 
 CONFIG = cli.define_config()
-RESULTS = Path(__file__).parent / "results" / "peer_training.json"
+FILE = RESULTS / "peer_training.json"
 MEAN = (0.48235, 0.45882, 0.40784)  # of torchvision's SSD300
 METRICS = ("voc07", "voc")
 DONE: dict[str, tuple[Any, ...]] = {  # the values of the recipe's fields that are followed here
@@ -221,7 +223,7 @@ def train(config: ConfigDict, dataset: Dataset, console: Console) -> SSD:
     rule, rates = build_optimizer(config, network)
     network.train()
     stream = samples(dataset, config.seed)
-    with cli.progress_bar(console) as bar:
+    with progress_bar(console) as bar:
         for step in bar.track(range(1, config.train.steps + 1), description="torchvision"):
             images, targets = zip(
                 *(next(stream) for _ in range(config.train.batch_size)), strict=True
@@ -302,9 +304,8 @@ def main(arguments: Sequence[str]) -> None:
         "train_seconds": round(seconds, 1),
         **{name: round(float(scores.mean_ap[name]), 4) for name in METRICS},
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    lines = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
-    RESULTS.write_text(json.dumps([*lines, line], indent=2) + "\n")
+    lines = json.loads(FILE.read_text()) if FILE.is_file() else []
+    FILE.write_text(json.dumps([*lines, line], indent=2) + "\n")
     console.print(line)
 
 

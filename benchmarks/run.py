@@ -44,7 +44,8 @@ def main() -> None:
     if options.root:
         print("== input", flush=True)
         seconds = QUICK_INPUT_SECONDS if options.quick else INPUT_SECONDS
-        if not run("input", ["--root", options.root, "--seconds", str(seconds)]):
+        arguments = ["--root", options.root, "--seconds", str(seconds)]
+        if not run("input", [*arguments, "--results", str(folder(options.quick))]):
             failed.append("input")
     print_figures(figures)
     if failed:
@@ -57,10 +58,16 @@ def run(subject: str, arguments: list[str]) -> bool:
     return subprocess.run(command, check=False).returncode == 0
 
 
+def folder(quick: bool) -> Path:
+    """Where the JSON files are."""
+    return RESULTS / "quick" if quick else RESULTS
+
+
 def read(subject: str, quick: bool, started: float) -> list[tuple[str, Figure]]:
     """The figures that the benchmark has just written, also one that then failed."""
-    folder = RESULTS / "quick" if quick else RESULTS
-    written = [p for p in folder.glob(f"{subject}_*.json") if p.stat().st_mtime >= started - 1]
+    written = [
+        p for p in folder(quick).glob(f"{subject}_*.json") if p.stat().st_mtime >= started - 1
+    ]
     return [
         (subject, Figure(**figure))
         for path in written

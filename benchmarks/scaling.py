@@ -39,7 +39,10 @@ def measure(report: Report, quick: bool) -> None:
         time = seconds[str(count)] * (1e3 / count if on_cpu() else 1e3)
         name = f"{count} devices, {a_device} images each"
         report.add(name, time, "ms/image" if on_cpu() else "ms/step")
-    report_exchanges(report, trainings[counts[-1]])
+    if counts[-1] == 1:
+        report.note("one device: nothing is exchanged")
+    else:
+        report_exchanges(report, trainings[counts[-1]])
 
 
 def report_exchanges(report: Report, training: Training) -> None:

@@ -4,12 +4,12 @@ r"""One's own data with COCO's annotations (JSON), straight from the files.
     python train.py --config configs/custom_coco.py \
         --config.data.annotations=DIR/all.json --config.data.fraction=0.2
 
-The first wants a file a split, in COCO's layout or a common export's: annotations/instances_SPLIT
-.json and SPLIT/, annotations/SPLIT.json and images/, or SPLIT/_annotations.coco.json beside the
-images; SPLIT is train and test, or as given: --config.data.train=train2017
---config.data.eval=val2017. The second tests on a fifth of one file's images, chosen by their names
-alone, so by the same ones in every run; the images lie in images/ beside the file, or in
---config.data.images=FOLDER.
+The first wants a file a split, in COCO's layout or a common export's: SPLIT/ and
+annotations/instances_SPLIT.json, images/ and annotations/SPLIT.json, or the images with
+SPLIT/_annotations.coco.json beside them; SPLIT is train and test, or as given:
+--config.data.train=train2017 --config.data.eval=val2017. The second tests on a fifth of one file's
+images, chosen by their names, so by the same ones in every run; the images lie in images/ beside
+the file, or in --config.data.images=FOLDER.
 
 The network and its training are those of configs/custom_voc.py: 20,000 steps of 32 images from
 random weights. No score is known of them.

@@ -23,7 +23,10 @@ COLUMNS = 6
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Draws what the training step `--step` of the config would see."""
+    """Draws what the training step `--step` of the config would see.
+
+    Expansion fills with the recipe's mean; with `init`, training takes that of the weights.
+    """
     if arguments:
         raise ValueError(f"unexpected {' '.join(arguments)}: options start with --")
     config = cli.required_config(CONFIG)

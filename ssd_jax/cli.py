@@ -13,20 +13,10 @@ import jax
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from ssd_jax import compilation, export, processes
 from ssd_jax import config as config_lib
+from ssd_jax.console import one_line
 from ssd_jax.schedules import with_schedule
 
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show the whole traceback of an error.")
@@ -175,11 +165,6 @@ def _leave_the_others(fault: Exception) -> NoReturn:
         processes.leave(1)
 
 
-def one_line(fault: BaseException) -> str:
-    """The message of a fault without line breaks; OSErrors name their file."""
-    return " ".join(str(fault).split()) or type(fault).__name__
-
-
 def _with_home(argument: str) -> str:
     """`--root=~/data` with the home folder in place of ~, which shells leave alone there."""
     name, equals, value = argument.partition("=")
@@ -200,23 +185,3 @@ def _parse(fields_apart: bool, arguments: Sequence[str]) -> list[str]:
         # It also quotes its message, as KeyError does, which escapes what is in it.
         message = one_line(fault).replace("\\n", " ").replace("\\", "")
         sys.exit(f"error: {' '.join([*meant, message])}")
-
-
-class RateColumn(ProgressColumn):
-    """Items a second."""
-
-    def render(self, task: Task) -> Text:
-        """The rate so far, empty before there is one."""
-        return Text(f"{task.speed:.1f}/s" if task.speed else "")
-
-
-def progress_bar(console: Console) -> Progress:
-    """A bar with the count, the rate and the time left."""
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        RateColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )

@@ -9,7 +9,7 @@ import jax
 from absl import flags
 
 from ssd_jax import processes
-from ssd_jax.weights.download import cache_folder
+from ssd_jax.download import cache_folder
 
 logger = logging.getLogger(__name__)
 

@@ -152,7 +152,7 @@ def base() -> ConfigDict:
     config.evaluate.batch_size = 32
     config.evaluate.best_metric = "voc07"  # ranks checkpoints: 'voc07', 'voc' (VOC10 on) or 'coco'
     config.evaluate.inclusive_pixels = True  # IoU as the devkit has it, over pixels, ends included
-    config.evaluate.threshold_inclusive = False  # VOC: an IoU of just .5 is a hit; the devkit's not
+    config.evaluate.threshold_inclusive = True  # VOC: an IoU of just .5 is a hit, as the devkit's
     return config.lock()  # a recipe that sets what is no field is told so
 
 

@@ -1,7 +1,7 @@
 """From the network's outputs to detections: decoding and per-class non-maximum suppression."""
 
 import functools
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -118,7 +118,12 @@ def detect(
     Returns:
         Detections with boxes [B, K, 4] in corner form, relative to the image, scores [B, K] and
         labels [B, K] int32.
+
+    Raises:
+        ValueError: an unknown `clip`.
     """
+    if clip not in get_args(Clip):
+        raise ValueError(f"clip is {clip!r}: it must be one of {', '.join(get_args(Clip))}")
 
     def detect_image(loc: Float[Array, "P 4"], conf_logits: Float[Array, "P C"]) -> Detections:
         boxes = decode(loc.astype(jnp.float32), priors, variances)

@@ -48,6 +48,13 @@ class RemoteFile:
     urls: tuple[str, ...]
 
 
+def cache_folder() -> Path:
+    """Where downloads go: $SSD_JAX_CACHE, or ssd_jax in the user's cache folder."""
+    if folder := os.environ.get("SSD_JAX_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssd_jax"
+
+
 def fetch(
     folder: Path, files: Sequence[RemoteFile], *, instead: str, hashed: bool = True
 ) -> list[Path]:

@@ -112,8 +112,8 @@ class MultiboxTerms(NamedTuple):
     conf: Float[Array, "*B P"]
     negatives: Bool[Array, "*B P"]
 
-    def loss(self, normalizer: Int[Array, ""]) -> MultiboxLoss:
-        """The sums over all priors, divided by a number of positives."""
+    def loss(self, normalizer: Float[Array, ""]) -> MultiboxLoss:
+        """The sums over all priors, divided by what `loss_normalizer` gives."""
         divisor = normalizer.astype(self.conf.dtype)
         return MultiboxLoss(jnp.sum(self.loc) / divisor, jnp.sum(self.conf) / divisor)
 
@@ -129,20 +129,25 @@ def _image_terms(
 ) -> MultiboxTerms:
     """The terms of one image."""
     positives = label_targets > 0
-    num_positives = jnp.sum(positives)
+    wanted = _wanted_negatives(jnp.sum(positives), neg_pos_ratio, min_negatives)
 
     log_sum = jax.nn.logsumexp(conf, axis=-1)
     against_background = jax.lax.stop_gradient(log_sum - conf[:, 0])
-    wanted = jnp.floor(neg_pos_ratio * num_positives.astype(jnp.float32)).astype(jnp.int32)
-    negatives = hard_negative_mask(
-        against_background, label_targets == 0, jnp.maximum(wanted, min_negatives)
-    )
+    negatives = hard_negative_mask(against_background, label_targets == 0, wanted)
     differences = jnp.where(positives[:, None], loc - loc_targets, 0)
     return MultiboxTerms(
         loc=smooth_l1(differences),
         conf=_cross_entropy(conf, log_sum, jnp.maximum(label_targets, 0), positives | negatives),
         negatives=negatives,
     )
+
+
+def _wanted_negatives(
+    num_positives: Int[Array, "*B"], neg_pos_ratio: float, min_negatives: int
+) -> Int[Array, "*B"]:
+    """How many negatives an image is to have, if there are so many."""
+    wanted = jnp.floor(neg_pos_ratio * num_positives.astype(jnp.float32)).astype(jnp.int32)
+    return jnp.maximum(wanted, min_negatives)
 
 
 @jax.custom_jvp
@@ -196,9 +201,21 @@ def multibox_terms(
     )
 
 
-def loss_normalizer(label_targets: Int[Array, "B P"]) -> Int[Array, ""]:
-    """What a batch's sums are divided by: its positives, or 1 where there is none."""
-    return jnp.maximum(jnp.sum(label_targets > 0), 1)
+def loss_normalizer(
+    label_targets: Int[Array, "B P"], *, neg_pos_ratio: float = 3.0, min_negatives: int = 0
+) -> Float[Array, ""]:
+    """What a batch's sums are divided by: its positives, 1 at least.
+
+    Where images have negatives without positives (`min_negatives`), it is as many positives as
+    would have brought that many: else the few objects of a batch would give a huge step.
+    """
+    positives = jnp.sum(label_targets > 0, axis=1)
+    count = jnp.sum(positives).astype(jnp.float32)
+    if min_negatives and neg_pos_ratio:
+        wanted = _wanted_negatives(positives, neg_pos_ratio, min_negatives)
+        mined = jnp.minimum(wanted, jnp.sum(label_targets == 0, axis=1))
+        count = jnp.maximum(count, jnp.sum(mined).astype(jnp.float32) / neg_pos_ratio)
+    return jnp.maximum(count, 1)
 
 
 def multibox_loss(
@@ -220,12 +237,14 @@ def multibox_loss(
         loc: predicted offsets.
         conf: class logits, background first.
         loc_targets: offsets to reach; only those of positives count.
-        label_targets: class of every prior; 0 is a negative, -1 a prior to ignore.
+        label_targets: class of every prior, below C (else the loss is NaN); 0 is a negative, -1 a
+            prior to ignore.
         neg_pos_ratio: negatives taken for each positive of an image, rounded down.
         min_negatives: negatives taken at least, also from an image without any positive.
 
     Returns:
-        The two terms, each a sum over the batch divided by max(1, positives of the batch).
+        The two terms, each a sum over the batch divided by max(1, positives of the batch), or with
+        `min_negatives` by the `loss_normalizer`.
     """
     terms = multibox_terms(
         loc,
@@ -235,4 +254,7 @@ def multibox_loss(
         neg_pos_ratio=neg_pos_ratio,
         min_negatives=min_negatives,
     )
-    return terms.loss(loss_normalizer(label_targets))
+    normalizer = loss_normalizer(
+        label_targets, neg_pos_ratio=neg_pos_ratio, min_negatives=min_negatives
+    )
+    return terms.loss(normalizer)

@@ -35,7 +35,8 @@ def match(
     truth that it overlaps most, if their IoU is at least `threshold`.
 
     Args:
-        boxes: ground truth in corner form, relative to the image.
+        boxes: ground truth in corner form, relative to the image (in pixels they would match
+            nonsense without a word); N may be 0.
         labels: class of every box; 0 marks padding, -1 an object to ignore. Padding and boxes
             without area match nothing. An object to ignore takes priors as ground truth does, but
             none that ground truth takes for its best; those it takes are no negatives either.
@@ -50,14 +51,20 @@ def match(
     Returns:
         (loc_targets, label_targets): offsets, 0 for all but positives; class as int32, 0 for a
         negative, -1 for a prior that is neither positive nor negative.
+
+    Raises:
+        ValueError: an unknown `bipartite`.
     """
+    if bipartite not in _BEST_PRIORS:
+        raise ValueError(f"bipartite is {bipartite!r}: it must be 'greedy' or 'argmax'")
+    if boxes.shape[0] == 0:
+        boxes, labels = jnp.zeros((1, 4), boxes.dtype), jnp.zeros(1, labels.dtype)
     # Padding becomes boxes without area, whose IoU is 0 everywhere.
     dtype = np.promote_types(boxes.dtype, priors.dtype)
     truths = _planes(jnp.where((labels != 0)[:, None], boxes, 0).astype(dtype))
     prior_planes = _planes(center_to_corner(priors).astype(dtype))
     best_overlap, best_truth = _best_truths(truths, prior_planes)
-    take_best_priors = {"greedy": _greedy_priors, "argmax": _best_priors}[bipartite]
-    taken_by = take_best_priors(truths, labels, prior_planes)
+    taken_by = _BEST_PRIORS[bipartite](truths, labels, prior_planes)
 
     forced = taken_by >= 0
     truth = jnp.where(forced, taken_by, best_truth)
@@ -221,3 +228,6 @@ def _greedy_priors(
     search = _Search(untaken, labels != 0, bounds, block)
     search = jax.lax.while_loop(lambda s: jnp.any(s.waiting), match_mutual_bests, search)
     return search.taken_by[:num_priors]
+
+
+_BEST_PRIORS = {"greedy": _greedy_priors, "argmax": _best_priors}

@@ -62,7 +62,7 @@ for box, name, score in zip(result.boxes, result.names, result.scores):
 ```
 
     python detect.py --ckpt hf://{repository} photo.jpg
-    python train.py --config RECIPE --config.init=FOLDER  # to fine-tune what was fetched
+    python train.py --config RECIPE --config.init=hf://{repository}  # to fine-tune it
 
 ## Classes
 

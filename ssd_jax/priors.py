@@ -33,7 +33,8 @@ class PriorSpec:
         variances: what offsets of centres and of log sizes are divided by.
 
     Raises:
-        ValueError: lengths disagree, or a size, step, ratio or variance is not positive.
+        ValueError: there is no level; lengths disagree; a size, step, ratio or variance is not
+            positive; a max size is not above its min; or `clip` is unknown.
     """
 
     image_size: Size
@@ -253,5 +254,13 @@ VOC300 = _paper(300, _STEPS_300, (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)
 COCO300 = _paper(300, _STEPS_300, (21.0, 45.0, 99.0, 153.0, 207.0, 261.0, 315.0))
 VOC512 = _paper(512, _STEPS_512, (35.84, 76.8, 153.6, 230.4, 307.2, 384.0, 460.8, 537.6))
 COCO512 = _paper(512, _STEPS_512, (20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72))
+
+PRESETS = {
+    ("voc", 300): VOC300,
+    ("voc", 512): VOC512,
+    ("coco", 300): COCO300,
+    ("coco", 512): COCO512,
+}
+"""The paper's, by data set and side of the input."""
 
 _PAPER = {spec.image_size: spec for spec in (VOC300, VOC512)}

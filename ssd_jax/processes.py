@@ -108,9 +108,9 @@ def first_before_others(make: Callable[[], Any]) -> Any:
     wait_for_all("ready")  # connected before one of them is long at work
     if is_first():
         made = make()
-        _wait_for_work()
+        wait_for_work()
         return made
-    _wait_for_work()
+    wait_for_work()
     return make()
 
 
@@ -119,7 +119,7 @@ def wait_for_all(point: str) -> None:
     multihost_utils.sync_global_devices(point)
 
 
-def _wait_for_work() -> None:
+def wait_for_work() -> None:
     """Returns when every process has come to this point, however long one of them works before.
 
     A collective of the devices would time out; here JAX's coordinator is asked, which watches over
@@ -137,17 +137,21 @@ def check_shared(folder: Path) -> None:
     """Makes a folder, and sees to it that it is the same for all processes.
 
     Raises:
-      OSError: what the first process writes there another does not see.
+      OSError: the first process cannot write there, or what it writes another does not see.
     """
     if jax.process_count() == 1:
         folder.mkdir(parents=True, exist_ok=True)
         return
     token = folder / f".{share(uuid.uuid4().hex)}"
-
+    fault = ""
     if is_first():
-        folder.mkdir(parents=True, exist_ok=True)
-        token.touch()
-    wait_for_all("written")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            token.touch()
+        except OSError as met:
+            fault = str(met)
+    if fault := share(fault):
+        raise OSError(fault)
     seen = gather(token.exists())
     if is_first():
         token.unlink()

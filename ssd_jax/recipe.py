@@ -14,12 +14,6 @@ from ssd_jax import augment, detection, priors
 from ssd_jax.model import SSD
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-PRESETS = {
-    ("voc", 300): priors.VOC300,
-    ("voc", 512): priors.VOC512,
-    ("coco", 300): priors.COCO300,
-    ("coco", 512): priors.COCO512,
-}
 
 Predict = Callable[[Any, Array, Array], detection.Detections]
 
@@ -39,7 +33,7 @@ def build_priors(config: ConfigDict) -> priors.PriorSpec:
         `priors.aspect_ratios` not as many.
     """
     choose("priors.preset", config.priors.preset, dict.fromkeys(("voc", "coco", "fitted")))
-    spec = PRESETS.get((config.priors.preset, config.model.size))
+    spec = priors.PRESETS.get((config.priors.preset, config.model.size))
     if spec is None:
         spec = priors.PriorSpec.for_image_size(config.model.size)
     sizes = tuple(float(size) for size in config.priors.sizes)
@@ -57,6 +51,17 @@ def build_priors(config: ConfigDict) -> priors.PriorSpec:
     return dataclasses.replace(
         spec, clip=config.priors.clip, variances=tuple(config.priors.variances)
     )
+
+
+def prior_flags(spec: priors.PriorSpec) -> str:
+    """Flags of a command line that give a recipe of the same input size these priors."""
+    values = {
+        "sizes": (*spec.min_sizes, spec.max_sizes[-1]),
+        "aspect_ratios": spec.aspect_ratios,
+        "clip": spec.clip,
+        "variances": spec.variances,
+    }
+    return " ".join(f'--config.priors.{name}="{value}"' for name, value in values.items())
 
 
 def build_model(config: ConfigDict, class_names: tuple[str, ...]) -> SSD:

@@ -191,3 +191,11 @@ def test_a_file_system_without_locks_is_no_obstacle(host: Path, tmp_path: Path, 
     with served(host) as address:
         (path,) = fetch(tmp_path / "new", archive(f"{address}a.tar"))
     assert path.read_bytes() == CONTENT
+
+
+def test_the_cache_can_be_elsewhere(monkeypatch, tmp_path):
+    monkeypatch.setenv("SSD_JAX_CACHE", str(tmp_path))
+    assert download.cache_folder() == tmp_path
+    monkeypatch.delenv("SSD_JAX_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert download.cache_folder() == tmp_path / "ssd_jax"

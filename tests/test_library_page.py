@@ -8,27 +8,92 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pytest
 
+from ssd_jax import config as config_lib
+from ssd_jax.evaluation import ImageDetections, ImageGroundTruth, voc_ap
 from ssd_jax.model import SSD
 from ssd_jax.priors import PriorSpec
+from ssd_jax.recipe import build_predict
+from ssd_jax.training.state import init_state
+from ssd_jax.training.step import build_train_step
 
 ROOT = Path(__file__).parents[1]
+BASE = config_lib.base
 
 
 @pytest.mark.usefixtures("loose_dtypes")
-def test_every_snippet_runs(monkeypatch):
+def test_every_snippet_runs(monkeypatch, shapes_folder, capsys):
+    def base():
+        config = BASE()
+        config.data.data_dir = shapes_folder
+        return config
+
+    monkeypatch.setattr(config_lib, "base", base)
     monkeypatch.syspath_prepend(str(ROOT))
     text = (ROOT / "docs/library.md").read_text()
     names: dict = {"__name__": "library"}
     monkeypatch.setitem(sys.modules, "library", type(sys)("library"))
     snippets = list(re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
-    assert len(snippets) >= 9
+    assert len(snippets) >= 11
     for snippet in snippets:
         # As many empty lines before it, so that a traceback has the page's line numbers.
         above = "\n" * text[: snippet.start(1)].count("\n")
         with jax.numpy_rank_promotion("allow"), jax.default_prng_impl("rbg"):
             exec(compile(above + snippet[1], str(ROOT / "docs/library.md"), "exec"), names)
+
+    # What is there, found with any scores, is all right, and in pixels.
+    truth = names["ground_truth"]
+    assert [image.labels.tolist() for image in truth] == [[1], [3, 2]]
+    np.testing.assert_allclose(truth[0].boxes, [[9.6, 9.6, 57.6, 48]], rtol=1e-6)
+    np.testing.assert_allclose(truth[0].area, [48 * 38.4], rtol=1e-6)
+    found = [ImageDetections(one.boxes, np.ones(len(one.labels)), one.labels) for one in truth]
+    assert voc_ap(found, truth, num_classes=4, inclusive_pixels=False).mean_ap == 1
+    assert [len(image.scores) for image in names["detections"]] == [
+        int(np.sum(labels > 0)) for labels in names["found"].labels
+    ]
+
+    assert names["state"].step == 20
+    assert len(names["evaluation"].results) == 32
+    assert list(names["evaluation"].scores.mean_ap) == ["voc07", "coco", "voc"]
+    lines = re.findall(r"^mAP (\d\.\d+)", capsys.readouterr().out, re.MULTILINE)
+    assert float(lines[1]) == round(names["evaluation"].mean, 4) < 1
+
+
+def test_counting_the_last_pixel_makes_relative_boxes_overlap():
+    """Two squares of side .5 that share a quarter have an IoU of 1 / 7, no hit."""
+    one = np.ones(1, np.int64)
+    there = ImageGroundTruth(
+        np.array([[0, 0, 0.5, 0.5]]), one, one == 0, one == 0, area=np.array([0.25])
+    )
+    found = ImageDetections(np.array([[0.25, 0.25, 0.75, 0.75]]), np.ones(1), one)
+    mean_ap = {
+        inclusive: voc_ap([found], [there], num_classes=2, inclusive_pixels=inclusive).mean_ap
+        for inclusive in (False, True)
+    }
+    assert mean_ap == {False: 0, True: 1}
+
+
+@pytest.mark.usefixtures("loose_dtypes")
+def test_an_input_of_other_sides_trains_and_detects():
+    """(height, width) in Python; the field of a config is the side of a square."""
+    config = config_lib.base()
+    with pytest.raises(TypeError):
+        config.model.size = (96, 160)
+    model = SSD(4, PriorSpec.for_image_size((96, 160)), width=0.125)
+    optimizer = optax.adam(1e-3)
+    state = jax.eval_shape(lambda: init_state(model, optimizer, 0))
+    batch = {
+        "image": np.zeros((2, 128, 128, 3), np.uint8),
+        "size": np.full((2, 2), 128, np.int32),
+        "boxes": np.zeros((2, 3, 4), np.float32),
+        "labels": np.zeros((2, 3), np.int32),
+    }
+    after, _ = jax.eval_shape(build_train_step(config, model, optimizer), state, batch)
+    predict = build_predict(config, model)
+    found = jax.eval_shape(predict, after.variables, batch["image"], batch["size"])
+    assert found.boxes.shape == (2, config.detect.max_detections, 4)
 
 
 def test_links_are_to_files_and_headings():

@@ -179,6 +179,14 @@ def test_min_negatives_lets_empty_images_teach_the_background():
     assert jitted_loss(loc, conf, loc_targets, labels, min_negatives=5).conf > 0
 
 
+def test_empty_images_do_not_outweigh_the_objects_of_a_batch():
+    """With equal logits each prior costs log 4, and 120 negatives divide as 40 positives do."""
+    labels = jnp.zeros((2, 100), jnp.int32).at[0, 0].set(1)
+    flat = jnp.zeros((2, 100, 4))
+    loss = jitted_loss(flat, flat, flat, labels, min_negatives=60)
+    np.testing.assert_allclose(loss.conf, (1 + 120) * math.log(4) / 40, rtol=1e-6)
+
+
 def test_the_second_derivative_is_softmaxs():
     """diag(p) - p p^T of each prior that counts; both ways to take it."""
     conf = jnp.asarray(np.random.default_rng(0).normal(size=(1, 3, 4)), jnp.float32)

@@ -253,9 +253,12 @@ def test_a_truth_without_area_or_overlap_matches_nothing(boxes, bipartite):
 def test_no_ground_truth_at_all(bipartite):
     boxes = jnp.broadcast_to(jnp.array(BOX_A), (NUM_TRUTHS, 4))  # padding need not be zeros
     labels = jnp.zeros(NUM_TRUTHS, jnp.int32)
-    loc_targets, label_targets = match(boxes, labels, TWO_PRIORS, bipartite=bipartite)
-    np.testing.assert_array_equal(label_targets, [0, 0])
-    np.testing.assert_array_equal(loc_targets, np.zeros((2, 4)))
+    for slots in (NUM_TRUTHS, 0):
+        loc_targets, label_targets = match(
+            boxes[:slots], labels[:slots], TWO_PRIORS, bipartite=bipartite
+        )
+        np.testing.assert_array_equal(label_targets, [0, 0])
+        np.testing.assert_array_equal(loc_targets, np.zeros((2, 4)))
 
 
 @settings(deadline=None, max_examples=40)

@@ -47,5 +47,6 @@ def get_config() -> ConfigDict:
     config.detect.max_detections = 4000  # 200 of each of 20 classes, no limit an image
     config.detect.clip = "never"
 
-    config.evaluate.threshold_inclusive = False  # eval.py: iou > ovthresh
+    config.evaluate.inclusive_pixels = False  # eval.py: widths are xmax - xmin
+    config.evaluate.threshold_inclusive = False  # eval.py: ovmax > ovthresh
     return config

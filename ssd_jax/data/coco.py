@@ -90,7 +90,7 @@ class CocoJson(FileSource):
             boxes.append(relative[kept])
             labels.append(of_classes[kept])
             crowd.append(np.array([bool(o.get("iscrowd", 0)) for o in of_image], np.bool_)[kept])
-            area.append(areas(of_image, box_areas(relative, size), path)[kept])
+            area.append(areas(of_image, box_areas(relative, size or (0, 0)), path)[kept])
         odd.report(str(path))
         difficult = [np.zeros(len(of_image), np.bool_) for of_image in labels]
         super().__init__(
@@ -108,6 +108,8 @@ class CocoJson(FileSource):
 
 def hold_out(names: Sequence[str], fraction: float) -> set[str]:
     """The images to test on: those of the smallest hashes, whatever the order they come in.
+
+    With other names beside them, a few of the same images are on the other side.
 
     Args:
       names: File names of all images.

@@ -74,7 +74,7 @@ class VocFolder(FileSource):
             boxes.append(of_image[kept])
             labels.append(np.array(classes, np.int32)[kept])
             difficult.append(np.array([o.difficult for o in annotation.objects], np.bool_)[kept])
-            area.append(box_areas(of_image[kept], size))
+            area.append(box_areas(of_image[kept], size or (0, 0)))
         odd.report(f"{root}, split {split!r}")
         crowd = [np.zeros(len(of_image), np.bool_) for of_image in labels]
         super().__init__(paths, range(len(paths)), boxes, labels, difficult, crowd, area, sizes)

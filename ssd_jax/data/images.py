@@ -124,16 +124,15 @@ def header_size(data: bytes, *, turned: bool = False) -> tuple[int, int] | None:
     return (width, height) if turned and read_orientation(data) >= 5 else (height, width)
 
 
-def stored_size(path: Path) -> tuple[int, int]:
+def stored_size(path: Path) -> tuple[int, int] | None:
     """(height, width) in pixels of an image file, for annotations that do not say it.
 
-    Raises:
-      ValueError: The file is no image.
+    None if the file is no image: what to do with it is decided when it is decoded.
     """
-    size = header_size(read_bytes(path))
-    if size is None:
-        raise ValueError(f"image {path} cannot be read: replace the file, or take it out")
-    return size
+    try:
+        return header_size(read_bytes(path))
+    except ValueError:  # damaged in a zip
+        return None
 
 
 def is_turned(data: bytes, annotated_size: tuple[int, int]) -> bool:

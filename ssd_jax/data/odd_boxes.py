@@ -19,20 +19,25 @@ class OddBoxes:
         """Starts with nothing met."""
         self._clipped: list[str] = []
         self._dropped: list[str] = []
+        self._sizeless: list[str] = []
 
     def relative(
-        self, boxes: Float64[np.ndarray, "n 4"], size: tuple[int, int], name: str
+        self, boxes: Float64[np.ndarray, "n 4"], size: tuple[int, int] | None, name: str
     ) -> tuple[Float32[np.ndarray, "n 4"], Bool[np.ndarray, " n"]]:
         """Boxes relative to their image, clipped to it, and which of them have an area.
 
         Args:
           boxes: Corners [xmin, ymin, xmax, ymax] in pixels.
-          size: (height, width) of the image in pixels.
+          size: (height, width) of the image in pixels; None where neither the annotation says it
+            nor the image can be read.
           name: File to name in the report.
 
         Returns:
           The boxes in 0..1, and True for each that is a box: the others are to be dropped.
         """
+        if size is None:
+            self._sizeless += [name] * len(boxes)
+            return np.zeros((len(boxes), 4), np.float32), np.zeros(len(boxes), np.bool_)
         height, width = size
         exact = boxes / np.array([width, height, width, height], np.float64)
         relative = np.clip(exact, 0.0, 1.0).astype(np.float32)
@@ -49,6 +54,8 @@ class OddBoxes:
             parts.append(f"clipped {_boxes(self._clipped)} outside of the image")
         if self._dropped:
             parts.append(f"dropped {_boxes(self._dropped)} of no size")
+        if self._sizeless:
+            parts.append(f"dropped {_boxes(self._sizeless)} of images that cannot be read")
         if parts:
             logger.warning("%s: %s", dataset, "; ".join(parts))
 

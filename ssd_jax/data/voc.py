@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from ssd_jax.class_names import VOC
 from ssd_jax.data import devkit
 from ssd_jax.data.archives import find_archives
 from ssd_jax.data.example import Concatenated, Dataset
@@ -23,28 +24,6 @@ from ssd_jax.data.tfds_source import TfdsSource, prepare
 from ssd_jax.data.voc_xml import VocObject, parse_annotation
 from ssd_jax.download import RemoteFile, fetch
 
-CLASS_NAMES = (
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-)
 _POSES = ("frontal", "rear", "left", "right", "unspecified")
 # TFDS's name of a split, and the list in ImageSets/Main it is made of.
 _LISTS = {
@@ -85,7 +64,7 @@ class Voc(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ign
         super().__init__(**kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        classes = tfds.features.ClassLabel(names=CLASS_NAMES)
+        classes = tfds.features.ClassLabel(names=VOC)
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.__class__.__doc__,
@@ -178,7 +157,7 @@ def load_voc(split: str, *, data_dir: str = "", voc_root: str = "", archives: st
                 f"not {', '.join(sorted(missing))}"
             )
         sources.append(TfdsSource(builder.data_path, _SPLITS[name]))
-    return Dataset("voc", split, Concatenated(sources), CLASS_NAMES)
+    return Dataset("voc", split, Concatenated(sources), VOC)
 
 
 def load_unannotated_voc(split: str, *, voc_root: str) -> Dataset:
@@ -203,7 +182,7 @@ def load_unannotated_voc(split: str, *, voc_root: str) -> Dataset:
             f"set data.voc_root to a VOCdevkit with the pictures of VOC{year} {name}"
         )
     folder = devkit.FolderDevkit(voc_root, year).folder
-    return Dataset("voc", split, VocFolder(folder, name, CLASS_NAMES, annotated=False), CLASS_NAMES)
+    return Dataset("voc", split, VocFolder(folder, name, VOC, annotated=False), VOC)
 
 
 def _local_builder(year: str, data_dir: str, voc_root: str) -> Voc:
@@ -271,7 +250,7 @@ def _example(files: devkit.Devkit, name: str, odd: OddBoxes) -> dict[str, Any]:
 
 def _class_name(voc_object: VocObject, xml: str) -> str:
     name = voc_object.name.lower()
-    if name not in CLASS_NAMES:
+    if name not in VOC:
         raise ValueError(
             f"annotation {xml}: {voc_object.name!r} is no class of VOC: for classes of one's own, "
             "use data.kind 'voc_folder'"

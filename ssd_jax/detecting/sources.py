@@ -3,6 +3,7 @@
 import dataclasses
 import glob
 import itertools
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def sources_in(arguments: Sequence[str], out: Path) -> list[Source]:
 def _named(argument: str, out: Path) -> Iterable[Source]:
     path = Path(argument)
     if path.is_dir():
-        there = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES + VIDEOS)
+        there = [p for p in _files_below(path) if p.suffix.lower() in PICTURES + VIDEOS]
         inside = [p for p in there if not _is_written(p, path, out)]
         if not inside:
             raise FileNotFoundError(
@@ -95,6 +96,17 @@ def _named(argument: str, out: Path) -> Iterable[Source]:
             raise FileNotFoundError(f"no file matches {argument}")
         return [Source(file, Path(file.name)) for file in files]
     return [Source(path, Path(path.name))]
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """The files of a folder and those in it, links followed, but those that the system hides."""
+    found = []
+    been: set[Path] = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        been.add(Path(here).resolve())
+        folders[:] = [name for name in folders if (Path(here) / name).resolve() not in been]
+        found += [Path(here) / name for name in names if not name.startswith(".")]
+    return sorted(found)
 
 
 def _is_written(file: Path, searched: Path, out: Path) -> bool:

@@ -27,7 +27,7 @@ INCLUSIVE_PIXELS = flags.DEFINE_bool(
     "inclusive_pixels", None, "VOC's IoU with the last pixel in the box [for a VOC folder]."
 )
 THRESHOLD_INCLUSIVE = flags.DEFINE_bool(
-    "threshold_inclusive", False, "VOC: an IoU of just .5 is a hit, too."
+    "threshold_inclusive", True, "VOC: an IoU of just .5 is a hit, as the devkit has it."
 )
 JSON = flags.DEFINE_string("json", None, "File to write the figures to.")
 

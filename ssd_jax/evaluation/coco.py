@@ -39,20 +39,32 @@ def coco_ap(results: SplitResults) -> CocoResult:
 
     Objects that VOC calls difficult are taken as crowds, so as to count for nothing either way.
     """
-    truth = COCO(to_instances(results))
-    run = COCOeval_faster(truth, truth.loadRes(to_results(results)), "bbox")
+    numbered = _renumbered(results)
+    truth = COCO(to_instances(numbered))
+    run = COCOeval_faster(truth, truth.loadRes(to_results(numbered)), "bbox")
     run.evaluate()
     run.accumulate()
     run.summarize()
     figures = np.array(run.stats[: len(FIGURES)], np.float64)
     precision = np.asarray(run.eval["precision"], np.float64)  # [IoU, recall, class, size, dets]
-    # The evaluation goes by rising category id, which need not be the order of the labels.
-    order = np.argsort(np.argsort(results.category_ids))
-    by_size = _mean_where_known(precision[..., -1])[order]
+    by_size = _mean_where_known(precision[..., -1])
     return CocoResult(
         figures=dict(zip(FIGURES, np.where(figures < 0, np.nan, figures).tolist(), strict=True)),
         ap=by_size[:, 0],
         ap_by_size={size: by_size[:, 1 + i] for i, size in enumerate(SIZES)},
+    )
+
+
+def _renumbered(results: SplitResults) -> SplitResults:
+    """Images numbered in the order of their ids, which decides ties, and categories by label.
+
+    The evaluation keeps ids as doubles, which do not tell large ones apart.
+    """
+    number_of = {image_id: i for i, image_id in enumerate(sorted(results.image_ids), start=1)}
+    return dataclasses.replace(
+        results,
+        image_ids=[number_of[image_id] for image_id in results.image_ids],
+        category_ids=tuple(range(1, results.num_classes)),
     )
 
 

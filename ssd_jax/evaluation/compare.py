@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ssd_jax import cli
+from ssd_jax.console import progress_bar
 from ssd_jax.evaluation.detection_files import read_detections
 from ssd_jax.evaluation.results import SplitResults
 from ssd_jax.evaluation.truth_files import read_ground_truth
@@ -183,7 +184,7 @@ def main(arguments: Sequence[str]) -> None:
         if settings[name] != others[name]:
             raise ValueError(f"the runs differ in config.evaluate.{name}: set it alike")
     console = Console(soft_wrap=True, markup=False)
-    with cli.progress_bar(console) as bar:
+    with progress_bar(console) as bar:
         task = bar.add_task("drawing images anew", total=SAMPLES.value)
         difference = compare(
             first,

@@ -14,7 +14,7 @@ import numpy as np
 
 from ssd_jax.evaluation.results import ImageDetections, SplitResults
 
-_DEVKIT_NAME = re.compile(r"comp\d+_det_[^_]+_(.+)\.txt")
+_DEVKIT_NAME = re.compile(r"(comp\d+_det_[^_]+)_(.+)\.txt")
 
 
 def devkit_files(results: SplitResults) -> dict[str, str]:
@@ -71,19 +71,32 @@ def read_detections(path: Path, truth: SplitResults) -> list[ImageDetections]:
 
     Raises:
         FileNotFoundError: there is no such file, or the folder has no result files.
-        ValueError: a file is broken; a detection is of an image or class that the split does not
+        ValueError: a folder has files of several competitions or image sets; a file is broken; a
+            detection is of an image or class that the split does not
             have, or its score or box is not finite; two images have one name.
     """
     if path.suffix == ".json":
         entries = _coco_entries(path, truth)
     elif path.is_dir():
-        files = sorted(p for p in path.iterdir() if _DEVKIT_NAME.fullmatch(p.name))
-        if not files:
-            raise FileNotFoundError(f"no comp4_det_test_CLASS.txt in {path}")
-        entries = [entry for file in files for entry in _devkit_entries(file, truth)]
+        entries = [e for file in _devkit_files_in(path) for e in _devkit_entries(file, truth)]
     else:
         entries = _devkit_entries(path, truth)
     return _by_image(entries, len(truth))
+
+
+def _devkit_files_in(folder: Path) -> list[Path]:
+    """The result files of one competition and image set, which the devkit keeps beside others'."""
+    of_set: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if match := _DEVKIT_NAME.fullmatch(path.name):
+            of_set.setdefault(match[1], []).append(path)
+    if not of_set:
+        raise FileNotFoundError(f"no comp4_det_test_CLASS.txt in {folder}")
+    if len(of_set) > 1:
+        raise ValueError(
+            f"{folder} has results of {', '.join(of_set)}: give a folder of one of them"
+        )
+    return next(iter(of_set.values()))
 
 
 class _Entry(NamedTuple):
@@ -123,7 +136,7 @@ def _devkit_entries(path: Path, truth: SplitResults) -> list[_Entry]:
     if match is None:
         raise ValueError(f"{path}: a detection file is COCO's .json or comp4_det_test_CLASS.txt")
     label_of = {name: k for k, name in enumerate(_devkit_classes(truth.class_names), start=1)}
-    label = _known(match[1], label_of, "class", str(path))
+    label = _known(match[2], label_of, "class", str(path))
     names = _devkit_names(truth.image_names)
     image_of = {name: i for i, name in enumerate(names)}
     if len(image_of) < len(names):

@@ -16,6 +16,7 @@ from ssd_jax.evaluation.detection_files import devkit_files
 from ssd_jax.evaluation.evaluator import Evaluation
 from ssd_jax.evaluation.results import SplitResults
 from ssd_jax.evaluation.scores import Scores
+from ssd_jax.evaluation.voc import mean_of_classes
 from ssd_jax.visualize import contact_sheet, draw_boxes
 
 SHEET_SCORE = 0.5
@@ -48,7 +49,7 @@ def table(results: SplitResults, scores: Scores) -> Table:
         *(_figure(scores.mean_ap[metric]) for metric in scores.metrics),
         str(int(np.sum(ranked.num_ground_truth))),
         str(int(np.sum(ranked.num_detections))),
-        _figure(_mean(best.f1)),
+        _figure(mean_of_classes(best.f1)),
         "",
     )
     return rows
@@ -175,8 +176,3 @@ def _figure(value: float, unknown: str = "-") -> str:
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan

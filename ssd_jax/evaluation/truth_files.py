@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ssd_jax.class_names import VOC
 from ssd_jax.data.coco import areas, box_corners, read_instances
-from ssd_jax.data.folder import split_names
-from ssd_jax.data.voc import CLASS_NAMES
+from ssd_jax.data.folder import annotation_files, split_names
 from ssd_jax.data.voc_xml import VocAnnotation, parse_annotation
 from ssd_jax.evaluation.results import ImageDetections, ImageGroundTruth, SplitResults
 
@@ -101,7 +101,7 @@ def _read_voc(root: Path, split: str) -> SplitResults:
     if (root / "ImageSets" / "Main").is_dir():
         names = split_names(root, split)
     else:
-        names, split = sorted(p.stem for p in (root / "Annotations").glob("*.xml")), ""
+        names, split = [path.stem for path in annotation_files(root)], ""
     files = [root / "Annotations" / f"{name}.xml" for name in names]
     annotations = [parse_annotation(file.read_bytes(), str(file)) for file in files]
     class_names = _class_names(root)
@@ -120,11 +120,10 @@ def _read_voc(root: Path, split: str) -> SplitResults:
 
 def _class_names(root: Path) -> tuple[str, ...]:
     """The classes of every annotation, of whatever split, as training numbers them."""
-    files = sorted((root / "Annotations").glob("*.xml"))
-    annotations = [parse_annotation(file.read_bytes(), str(file)) for file in files]
+    annotations = [parse_annotation(x.read_bytes(), str(x)) for x in annotation_files(root)]
     there = {o.name for annotation in annotations for o in annotation.objects}
-    is_voc = re.fullmatch(r"VOC\d{4}", root.name) and there <= set(CLASS_NAMES)
-    return CLASS_NAMES if is_voc else tuple(sorted(there))
+    is_voc = re.fullmatch(r"VOC\d{4}", root.name) and there <= set(VOC)
+    return VOC if is_voc else tuple(sorted(there))
 
 
 def _voc_objects(annotation: VocAnnotation, label_of: dict[str, int]) -> ImageGroundTruth:

@@ -71,23 +71,24 @@ def rank_detections(
     num_classes: int,
     iou_threshold: float = 0.5,
     inclusive_pixels: bool = True,
-    threshold_inclusive: bool = False,
+    threshold_inclusive: bool = True,
 ) -> RankedDetections:
     """Which detections are hits, as the VOC devkit decides it.
 
     Detections of a class are ranked by score over all images (a tie goes to the earlier image, then
     to the earlier detection). Each looks at the object of its image and class with the highest IoU:
-    above the threshold it is a hit the first time and a false positive from then on, and counts for
-    nothing if the object is `difficult` or a crowd; otherwise it is a false positive.
+    where that reaches the threshold it is a hit the first time and a false positive from then on
+    (and counts for nothing if the object is `difficult` or a crowd); else it is a false positive.
 
     Args:
         detections: one entry an image.
         ground_truth: one entry an image, in the same order.
         num_classes: with background.
-        iou_threshold: IoU that a hit has to exceed.
+        iou_threshold: IoU that a hit has to reach.
         inclusive_pixels: the last pixel belongs to a box, whose width is xmax - xmin + 1: right for
             VOC's own annotations, wrong for boxes in relative or continuous coordinates.
-        threshold_inclusive: an IoU equal to the threshold is enough.
+        threshold_inclusive: an IoU equal to the threshold is enough, as the devkit has it
+            (VOCevaldet.m); py-faster-rcnn's voc_eval.py, and with it ssd.pytorch, asks for more.
 
     Raises:
         ValueError: the lengths differ, a label is outside 1..num_classes - 1, or a score is NaN.
@@ -134,7 +135,7 @@ def voc_ap(
     iou_threshold: float = 0.5,
     eleven_point: bool = False,
     inclusive_pixels: bool = True,
-    threshold_inclusive: bool = False,
+    threshold_inclusive: bool = True,
 ) -> VocResult:
     """Average precision of each class and its mean, as the VOC devkit computes them.
 

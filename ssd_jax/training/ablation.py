@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.markdown import Markdown
 from scipy import stats
 
-from ssd_jax import cli
 from ssd_jax import config as config_lib
+from ssd_jax.console import one_line
 from ssd_jax.evaluation import report
 from ssd_jax.training.loop import train
 from ssd_jax.training.setup import OF_THE_MACHINE
@@ -191,7 +191,7 @@ def _train(config: ConfigDict, choice: str, seed: int, folder: Path, console: Co
         evaluation = train(config, folder, console=console)
     except FloatingPointError as fault:
         # A choice that diverges is a result, and no reason to lose the others'.
-        console.print(f"{choice}, seed {seed}: {cli.one_line(fault)}", style="red")
+        console.print(f"{choice}, seed {seed}: {one_line(fault)}", style="red")
         return Run(choice, seed, None, round(time.monotonic() - start, 1))
     if evaluation is None:  # a SIGTERM ended the run; the same command goes on with it
         raise SystemExit(0)

@@ -128,11 +128,11 @@ def add_norm(variables: Any, moments: Moments) -> Any:
     The convolution's bias goes into the running mean: the mean of what batch norm gets, without it.
 
     Args:
-      variables: without batch norm, or a part of them.
+      variables: of a network whose backbone has no batch norm, or a part of them.
       moments: what `measure` returns.
     """
     params = flatten_dict(variables["params"])
-    statistics: dict[tuple[str, ...], Any] = {}
+    statistics = flatten_dict(variables.get("batch_stats", {}))  # of heads that had it
     for path, (mean, mean_square) in moments.items():
         bias = params.pop((*path, "conv", "bias"), None)
         if bias is None:

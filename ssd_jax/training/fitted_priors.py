@@ -6,7 +6,7 @@ from rich.console import Console
 
 from ssd_jax.data.objects import Objects
 from ssd_jax.prior_fit import best_overlaps, propose
-from ssd_jax.recipe import build_priors
+from ssd_jax.recipe import build_priors, prior_flags
 from ssd_jax.training.checkpoints import Meta
 
 
@@ -48,8 +48,7 @@ def with_fitted_priors(
     shares = [float(np.mean(best_overlaps(boxes, each) >= threshold)) for each in (before, spec)]
     console.print(
         f"fitted priors: an IoU of {threshold:g} with {shares[1]:.1%} of the objects, with VOC's "
-        f'{shares[0]:.1%}; --config.priors.sizes="{config.priors.sizes}" '
-        f'--config.priors.aspect_ratios="{config.priors.aspect_ratios}"',
+        f"{shares[0]:.1%}; {prior_flags(spec)}",
         highlight=False,
     )
     return config

@@ -10,7 +10,7 @@ from rich.console import Console
 from ssd_jax import hub, processes
 from ssd_jax.detector import load_checkpoint
 from ssd_jax.priors import PriorSpec
-from ssd_jax.recipe import build_priors
+from ssd_jax.recipe import build_priors, prior_flags
 from ssd_jax.weights.download import fetch_vgg16
 from ssd_jax.weights.files import read_weights
 from ssd_jax.weights.imported import Imported, Preprocessing
@@ -50,10 +50,11 @@ class Initial:
         for line in lines:
             console.print(f"{self.source}: {line}", highlight=False)
         if self.priors is not None and self.priors != priors:
-            sizes = (*self.priors.min_sizes, self.priors.max_sizes[-1])
+            own = prior_flags(self.priors)
+            if self.priors.image_size != priors.image_size:
+                own = f"--config.model.size={self.priors.image_size[0]} {own}"
             console.print(
-                f"{self.source}: its priors are others, so boxes start off; its own are "
-                f'--config.priors.sizes="{sizes}" --config.priors.clip={self.priors.clip}',
+                f"{self.source}: its priors are others, so boxes start off; its own are {own}",
                 highlight=False,
             )
         return variables

@@ -8,7 +8,7 @@ import jax
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from ssd_jax.cli import progress_bar
+from ssd_jax.console import progress_bar
 from ssd_jax.data import Batch, Dataset, Policies, load_dataset, train_batches
 from ssd_jax.data.check.summary import forebodings
 from ssd_jax.data.policies import plan
@@ -19,10 +19,15 @@ def load_splits(config: ConfigDict) -> tuple[Dataset, Dataset]:
     """The training and the evaluation split.
 
     Raises:
-      ValueError: their classes differ.
+      ValueError: their classes differ, or one has no images.
     """
     train_data = load_dataset(config.data, config.data.train)
     eval_data = load_dataset(config.data, config.data.eval)
+    for dataset in (train_data, eval_data):
+        if len(dataset) == 0:
+            raise ValueError(
+                f"split {dataset.split!r} of {dataset.name} is empty: choose another split"
+            )
     if train_data.class_names != eval_data.class_names:
         raise ValueError(
             f"config.data.train has classes {train_data.class_names}, "

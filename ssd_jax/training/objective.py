@@ -1,7 +1,7 @@
 """What a step minimises: from canvases and boxes to the terms of the loss."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import flax.linen as nn
 import jax
@@ -12,16 +12,27 @@ from ml_collections import ConfigDict
 
 from ssd_jax.augment import augment
 from ssd_jax.losses import MultiboxTerms, multibox_terms
-from ssd_jax.matching import match
+from ssd_jax.matching import Bipartite, match
 from ssd_jax.model import SSD
 from ssd_jax.priors import PriorSpec, prior_boxes
-from ssd_jax.recipe import build_augmentation
+from ssd_jax.recipe import build_augmentation, choose
 from ssd_jax.training.names import check_patterns, matches
 
 Batch = Mapping[str, Array]
 
 # What the device needs of a loader's batch.
 BATCH_FIELDS = ("image", "size", "boxes", "labels")
+
+
+def batch_shapes(config: ConfigDict) -> dict[str, jax.ShapeDtypeStruct]:
+    """What a step takes, where no image has more objects than `data.slots`."""
+    rows, side, slots = config.train.batch_size, config.data.canvas, config.data.slots
+    return {
+        "image": jax.ShapeDtypeStruct((rows, side, side, 3), jnp.uint8),
+        "size": jax.ShapeDtypeStruct((rows, 2), jnp.int32),
+        "boxes": jax.ShapeDtypeStruct((rows, slots, 4), jnp.float32),
+        "labels": jax.ShapeDtypeStruct((rows, slots), jnp.int32),
+    }
 
 
 def row_keys(seed: Array | int, step: Array | int, rows: int) -> Array:
@@ -45,7 +56,15 @@ class Samples(NamedTuple):
 
 
 def build_samples(config: ConfigDict, spec: PriorSpec) -> Callable[[Array, Batch], Samples]:
-    """The pure function (keys [B], batch) -> Samples: augment and match, image by image."""
+    """The pure function (keys [B], batch) -> Samples: augment and match, image by image.
+
+    Raises:
+      ValueError: the config's `matching` has a value that there is not.
+    """
+    bipartite, threshold = config.matching.bipartite, config.matching.threshold
+    choose("matching.bipartite", bipartite, dict.fromkeys(get_args(Bipartite)))
+    if threshold <= 0:
+        raise ValueError(f"config.matching.threshold is {threshold}: it must be above 0")
     priors = jnp.asarray(prior_boxes(spec))
     options = build_augmentation(config)
     normalise = {"mean": tuple(config.model.mean), "std": tuple(config.model.std)}
@@ -65,9 +84,9 @@ def build_samples(config: ConfigDict, spec: PriorSpec) -> Callable[[Array, Batch
             boxes,
             labels,
             priors,
-            threshold=config.matching.threshold,
+            threshold=threshold,
             variances=spec.variances,
-            bipartite=config.matching.bipartite,
+            bipartite=bipartite,
         )
         return Samples(image, loc_targets, label_targets)
 

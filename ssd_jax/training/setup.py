@@ -22,6 +22,7 @@ from ssd_jax.training.checkpoints import Meta, newest_whole
 from ssd_jax.training.fitted_priors import with_fitted_priors
 from ssd_jax.training.initial import Initial, load_initial
 from ssd_jax.training.inputs import load_splits, look_over
+from ssd_jax.training.objective import batch_shapes
 from ssd_jax.training.optimizer import build_optimizer
 from ssd_jax.training.state import TrainState, init_state
 from ssd_jax.training.step import TrainStep, build_train_step, compile_train_step
@@ -134,6 +135,9 @@ def set_up(
         f"SSD{config.model.size}: {parameters:,} parameters, {model.priors.num_priors} priors, "
         f"on {mesh.size} {mesh.devices.flat[0].device_kind}"
     )
+    train_step = compile_train_step(step, mesh, placement)
+    # What it cannot be traced with is told here, before an old run is removed.
+    jax.eval_shape(train_step, state, batch_shapes(config))
     setup = Setup(
         config=config,
         meta=meta,
@@ -143,7 +147,7 @@ def set_up(
         eval_data=eval_data,
         mesh=mesh,
         model=model,
-        train_step=compile_train_step(step, mesh, placement),
+        train_step=train_step,
         predict=compile_predict(build_predict(config, model), mesh),
     )
     return setup, state

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
 from ssd_jax.losses import loss_normalizer
@@ -51,7 +51,7 @@ def build_gradients(
     """
     terms = build_terms(config)
 
-    def loss_fn(params, batch_stats, samples: Samples, normalizer: Int[Array, ""]):
+    def loss_fn(params, batch_stats, samples: Samples, normalizer: Float[Array, ""]):
         if mesh is not None:
             # Parameters that are split over devices come together here: left to the compiler, the
             # features, which are much larger, are split by channels to go with them.
@@ -77,7 +77,11 @@ def build_gradients(
     differentiate = jax.grad(loss_fn, has_aux=True)
 
     def gradients(params, batch_stats, samples: Samples) -> tuple[Any, Any, Metrics]:
-        normalizer = loss_normalizer(samples.label_targets)
+        normalizer = loss_normalizer(
+            samples.label_targets,
+            neg_pos_ratio=config.loss.neg_pos_ratio,
+            min_negatives=config.loss.min_negatives,
+        )
         if config.train.accumulate == 1:
             gradient, (batch_stats, metrics) = differentiate(
                 params, batch_stats, samples, normalizer
@@ -120,7 +124,8 @@ def build_train_step(
     fault until the host, which reads the metrics later, sees it.
 
     Raises:
-      ValueError: the batch does not fall into `train.accumulate` equal parts.
+      ValueError: the batch does not fall into `train.accumulate` equal parts, or these are too
+        small for batch norm.
     """
     batch_size, accumulate = config.train.batch_size, config.train.accumulate
     if accumulate < 1 or batch_size % accumulate:
@@ -128,6 +133,7 @@ def build_train_step(
             f"config.train.accumulate is {accumulate}, which does not divide the "
             f"config.train.batch_size of {batch_size}"
         )
+    _check_norm(config, model, batch_size // accumulate)
     samples_of = build_samples(config, model.priors)
     gradients_of = build_gradients(config, model, mesh)
     rate = learning_rate(config)
@@ -164,6 +170,21 @@ def build_train_step(
         return dataclasses.replace(state, step=step, skipped=skipped), metrics
 
     return train_step
+
+
+def _check_norm(config: ConfigDict, model: SSD, images: int) -> None:
+    """Refuses batch norm of a single value, which is its bias whatever the network does.
+
+    Its running variance would go to 0, and the same layer be a hundred times as strong in
+    evaluation.
+    """
+    last = (config.model.batch_norm or config.model.head_batch_norm) and images == 1
+    if last and model.priors.feature_maps[-1] == (1, 1) and not config.optimizer.frozen_statistics:
+        raise ValueError(
+            "batch norm has one value a channel on the last level, of 1 x 1 cells, where a step or "
+            "a part of it (config.train.accumulate) is one image: take two or more, or hold "
+            "config.optimizer.frozen_statistics"
+        )
 
 
 def _with_counts(kept: Any, taken: Any, goes_on: Array) -> Any:

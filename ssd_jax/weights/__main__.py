@@ -15,12 +15,12 @@ from absl import flags
 from rich.console import Console
 
 from ssd_jax import cli
+from ssd_jax.class_names import PRESETS, parse_names
 from ssd_jax.recipe import build_model
 from ssd_jax.training import checkpoints as checkpoint_lib
 from ssd_jax.training.checkpoints import Checkpoints, Meta
 from ssd_jax.training.optimizer import build_optimizer
 from ssd_jax.training.state import init_state
-from ssd_jax.weights.class_names import PRESETS, parse_names
 from ssd_jax.weights.files import read_weights
 from ssd_jax.weights.imported import Imported
 from ssd_jax.weights.transfer import transfer

@@ -15,19 +15,13 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
+from ssd_jax import class_names as known_names
 from ssd_jax.matching import Bipartite
-from ssd_jax.priors import COCO300, COCO512, VOC300, VOC512, ClipMode, PriorSpec
-from ssd_jax.weights import class_names as known_names
+from ssd_jax.priors import PRESETS, VOC300, VOC512, ClipMode, PriorSpec
 from ssd_jax.weights import names
 from ssd_jax.weights.imported import Imported, Preprocessing
 from ssd_jax.weights.layout import State, rename, turn_bgr, without_prefix
 
-_PAPER = {
-    ("voc", 300): VOC300,
-    ("coco", 300): COCO300,
-    ("voc", 512): VOC512,
-    ("coco", 512): COCO512,
-}
 _LEVELS = {len(spec.feature_maps): spec for spec in (VOC300, VOC512)}
 _DATASET_OF_CLASSES = {21: "voc", 81: "coco"}
 
@@ -268,7 +262,9 @@ def _classes(
     if class_names is None:
         raise ValueError(
             f"{peer.name}'s weights have {num_classes} classes with background, neither VOC's 21 "
-            f"nor COCO's 81: give the {num_classes - 1} names (class_names)"
+            f"nor COCO's 81: give the {num_classes - 1} names (class_names; for train.py make a "
+            "folder first: python -m ssd_jax.weights FILE --class_names NAMES --dataset voc "
+            "--out FOLDER)"
         )
     if len(class_names) != num_classes - 1:
         raise ValueError(
@@ -285,7 +281,7 @@ def _classes(
 
 
 def _priors(peer: Peer, dataset: str, levels: int) -> PriorSpec:
-    spec = _PAPER[dataset, _LEVELS[levels].image_size[0]]
+    spec = PRESETS[dataset, _LEVELS[levels].image_size[0]]
     if peer.whole_pixel_priors:
         spec = dataclasses.replace(
             spec,

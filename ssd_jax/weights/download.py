@@ -1,9 +1,8 @@
 """ImageNet's VGG16, fetched once into a cache."""
 
-import os
 from pathlib import Path
 
-from ssd_jax.download import RemoteFile, fetch
+from ssd_jax.download import RemoteFile, cache_folder, fetch
 
 # As Keras registers it.
 VGG16 = RemoteFile(
@@ -15,13 +14,6 @@ VGG16 = RemoteFile(
         "vgg16_weights_tf_dim_ordering_tf_kernels.h5",
     ),
 )
-
-
-def cache_folder() -> Path:
-    """Where downloads go: $SSD_JAX_CACHE, or ssd_jax in the user's cache folder."""
-    if folder := os.environ.get("SSD_JAX_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssd_jax"
 
 
 def fetch_vgg16() -> Path:

@@ -8,7 +8,7 @@ from ssd_jax.weights import backbone, detectors
 from ssd_jax.weights.caffe_file import blobs_of, prior_boxes_of, read_net
 from ssd_jax.weights.imported import Backbone, Imported
 from ssd_jax.weights.keras_file import read_keras
-from ssd_jax.weights.layout import State, listed, without_prefix
+from ssd_jax.weights.layout import State, first_few, without_prefix
 from ssd_jax.weights.torch_file import read_torch
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -71,8 +71,8 @@ def _from_torch(
             "tools/model_converters/upgrade_ssd_version.py"
         )
     raise ValueError(
-        f"names like {listed(list(state))} are of no SSD or VGG16 that is known; expected one of "
-        + ", ".join([*_DETECTORS, *_BACKBONES])
+        f"names like {first_few(list(state))} are of no SSD or VGG16 that is known; expected one "
+        "of " + ", ".join([*_DETECTORS, *_BACKBONES])
     )
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ssd_jax import class_names as known_names
 from ssd_jax import config as config_lib
 from ssd_jax.matching import Bipartite
 from ssd_jax.priors import PriorSpec
-from ssd_jax.weights import class_names as known_names
 
 RGB = tuple[float, float, float]
 Params = dict[str, Any]
@@ -64,7 +64,7 @@ class Imported:
       class_names: without background; label k is `class_names[k - 1]`.
       dataset: 'voc' or 'coco': whose sizes the priors have.
       detection: the fields of `config.detect` as in the original program.
-      bipartite: how that program matches, for fine-tuning.
+      bipartite: how that program matched in training; goes to the checkpoint's config.
       source: the program, for messages.
     """
 

@@ -12,7 +12,7 @@ Shape = tuple[int, ...]
 SHOWN = 3
 
 
-def listed(names: Sequence[str]) -> str:
+def first_few(names: Sequence[str]) -> str:
     """The first few of many names."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
@@ -60,9 +60,9 @@ def rename(state: State, name_of: NameOf, expected: Mapping[Path, Shape], what: 
     if missing or unknown:
         raise ValueError(
             f"not the weights of {what}:"
-            + (f" {listed(missing)} missing" if missing else "")
+            + (f" {first_few(missing)} missing" if missing else "")
             + (";" if missing and unknown else "")
-            + (f" {listed(unknown)} unknown" if unknown else "")
+            + (f" {first_few(unknown)} unknown" if unknown else "")
         )
     return {path: _array(state[name], expected[path], name) for path, name in names.items()}
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from ssd_jax.weights.layout import listed
+from ssd_jax.weights.layout import first_few
 
 _FIRST = ("params", "backbone", "conv1_1")
 
@@ -52,7 +52,7 @@ def transfer(
             taken[path] = np.asarray(leaf)
     lines = [f"taken: {len(taken)} of the {len(new)} parameters of this network"]
     if odd:
-        lines.append(f"left out, as they do not fit: {listed(list(dict.fromkeys(odd)))}")
+        lines.append(f"left out, as they do not fit: {first_few(list(dict.fromkeys(odd)))}")
     if source_names:
         kept = [name for name in class_names if name in source_names]
         rest = [name for name in class_names if name not in source_names]

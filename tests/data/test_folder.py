@@ -96,6 +96,19 @@ def test_a_missing_size_is_read_from_the_image(root: Path):
     )
 
 
+def test_a_picture_of_no_known_size_is_left_to_the_policy(root: Path, caplog):
+    (root / "Annotations" / "a.xml").write_text(make.xml(None, [DOG]))
+    (root / "JPEGImages" / "a.jpg").write_bytes(b"no picture")
+    with caplog.at_level(logging.WARNING):
+        source = VocFolder(root, "train")
+    assert "dropped 1 box (a.xml) of images that cannot be read" in caplog.text
+    dataset = Dataset("x", "train", source, source.class_names)
+    (batch,) = eval_batches(dataset, batch_size=2, canvas_size=100, slots=0, undecodable="skip")
+    np.testing.assert_array_equal(batch["index"], [0, -1])
+    with pytest.raises(ValueError, match=r"image 'a\.jpg of x, split train' cannot"):
+        list(eval_batches(dataset, batch_size=2, canvas_size=100, slots=0))
+
+
 def test_exif_is_followed_where_the_annotated_size_says_so(root: Path):
     upright = make.encode(make.picture(60, 80))
     (root / "JPEGImages" / "a.jpg").write_bytes(make.with_exif(upright, orientation=6))

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from ssd_jax import config as config_lib
-from ssd_jax.data import KINDS, load_dataset, voc
+from ssd_jax.class_names import VOC
+from ssd_jax.data import KINDS, load_dataset
 from tests.data import make
 
 DOG = make.xml_object("dog", (8, 6, 40, 30))
@@ -67,7 +68,7 @@ def test_a_voc_split_without_annotations(kind: str, tmp_path: Path):
     dataset = load_dataset(settings(kind, **fields), split, annotated=False)
     assert [dataset.source.name(row) for row in range(len(dataset))] == ["b.jpg", "a.jpg"]
     assert dataset.source[1]["labels"].shape == (0,) and dataset.source[1]["boxes"].shape == (0, 4)
-    assert dataset.class_names == (voc.CLASS_NAMES if kind == "voc" else ("cat", "dog"))
+    assert dataset.class_names == (VOC if kind == "voc" else ("cat", "dog"))
     with pytest.raises((FileNotFoundError, ValueError)):
         load_dataset(settings(kind, **fields), split)
 

@@ -26,6 +26,15 @@ def test_files_folders_and_globs(tmp_path):
     assert len(twice) == 1
 
 
+def test_links_are_followed_and_what_the_system_hides_is_not(tmp_path):
+    touch(tmp_path / "a/1.jpg", tmp_path / "a/._1.jpg", tmp_path / "elsewhere/2.jpg")
+    (tmp_path / "a/x.png").mkdir()
+    (tmp_path / "a/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "a/round").symlink_to(tmp_path / "a")
+    found = sources_in([str(tmp_path / "a")], tmp_path / "out")
+    assert [str(s.name) for s in found] == ["1.jpg", "linked/2.jpg"]
+
+
 def test_a_file_whose_name_has_a_glob_in_it(tmp_path):
     touch(tmp_path / "what[1].jpg")
     (found,) = sources_in([str(tmp_path / "what[1].jpg")], tmp_path / "out")

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import io
 import json
 import math
@@ -71,6 +72,18 @@ def test_category_ids_in_any_order_keep_their_classes():
     found = [detected(([0, 0, 50, 50], 0.9, 1))]
     result = coco_ap(split_results(found, truth, ["one", "two"], category_ids=(90, 5)))
     np.testing.assert_allclose(result.ap, [1, 0])
+
+
+def test_ids_that_doubles_do_not_tell_apart():
+    results = random_results(np.random.default_rng(0), images=40, classes=4)
+    large = dataclasses.replace(
+        results,
+        image_ids=[2**53 + number for number in results.image_ids],
+        category_ids=tuple(2**62 + number for number in results.category_ids),
+    )
+    expected = pycocotools_figures(to_instances(large), to_results(large))
+    ours = coco_ap(large)
+    np.testing.assert_allclose([ours.figures[name] for name in FIGURES], expected.stats, atol=1e-9)
 
 
 def test_nothing_found_is_zero_and_nothing_there_is_unknown():

@@ -15,6 +15,7 @@ def errors_of(results):
         results.ground_truth,
         num_classes=results.num_classes,
         inclusive_pixels=False,
+        threshold_inclusive=False,
     )
     return ranked, classify_errors(results, ranked, inclusive_pixels=False)
 

@@ -122,6 +122,15 @@ def test_devkit_files_come_back(results, written):
     assert {int(label) for image in only for label in image.labels} == {2}
 
 
+def test_results_of_two_image_sets_are_not_joined(results, written):
+    folder = written / "comp4"
+    (folder / "comp4_det_val_class 2.txt").write_text("000 0.5 1 2 3 4\n")
+    with pytest.raises(ValueError, match=r"has results of comp4_det_test, comp4_det_val: give"):
+        read_detections(folder, results)
+    (alone, *_) = read_detections(folder / "comp4_det_val_class 2.txt", results)
+    np.testing.assert_array_equal(alone.boxes, [[1, 2, 3, 4]])
+
+
 def test_a_voc_folder_needs_no_pictures(tmp_path):
     root = voc_folder(
         tmp_path / "own",
@@ -130,6 +139,7 @@ def test_a_voc_folder_needs_no_pictures(tmp_path):
     )
     for picture in (root / "JPEGImages").iterdir():
         picture.unlink()
+    (root / "Annotations/._a.xml").write_bytes(b"no XML")
     truth = read_ground_truth(root, "test")
     assert truth.class_names == ("cat", "dog")
     assert truth.image_names == ["c.jpg", "a.jpg"]

@@ -139,8 +139,8 @@ def test_inclusive_pixels_are_one_wider():
     detections = [detected(([0, 0, 1, 1], 0.9, 1))]
     assert voc_ap(detections, ground_truth, num_classes=2).mean_ap == 1
     continuous = {"num_classes": 2, "inclusive_pixels": False}
-    assert voc_ap(detections, ground_truth, **continuous).mean_ap == 0
-    assert voc_ap(detections, ground_truth, **continuous, threshold_inclusive=True).mean_ap == 1
+    assert voc_ap(detections, ground_truth, **continuous, threshold_inclusive=False).mean_ap == 0
+    assert voc_ap(detections, ground_truth, **continuous).mean_ap == 1  # .5 reaches .5
     assert voc_ap(detections, ground_truth, **continuous, iou_threshold=0.49).mean_ap == 1
 
 

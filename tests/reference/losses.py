@@ -20,7 +20,7 @@ def mine(difficulty, candidates, count):
 def multibox_loss(loc, conf, loc_targets, label_targets, neg_pos_ratio=3.0, min_negatives=0):
     """(location, confidence) for nested lists [B][P][..]; label 0 negative, -1 ignored."""
     loc_sum = conf_sum = 0.0
-    num_positives = 0
+    num_positives = num_mined = 0
     for b in range(len(conf)):
         labels = label_targets[b]
         positives = [p for p in range(len(labels)) if labels[p] > 0]
@@ -32,6 +32,10 @@ def multibox_loss(loc, conf, loc_targets, label_targets, neg_pos_ratio=3.0, min_
                 loc_sum += 0.5 * x * x if x < 1 else x - 0.5
         difficulty = [cross_entropy(logits, 0) for logits in conf[b]]
         wanted = max(math.floor(neg_pos_ratio * len(positives)), min_negatives)
-        for p in mine(difficulty, [label == 0 for label in labels], wanted):
-            conf_sum += difficulty[p]
-    return loc_sum / max(1, num_positives), conf_sum / max(1, num_positives)
+        mined = mine(difficulty, [label == 0 for label in labels], wanted)
+        num_mined += len(mined)
+        conf_sum += sum(difficulty[p] for p in mined)
+    normalizer = max(1, num_positives)
+    if min_negatives and neg_pos_ratio:
+        normalizer = max(normalizer, num_mined / neg_pos_ratio)
+    return loc_sum / normalizer, conf_sum / normalizer

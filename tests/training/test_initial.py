@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import shlex
 import shutil
 
 import jax
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from ssd_jax import cli
 from ssd_jax import config as config_lib
 from ssd_jax.detector import load_checkpoint
-from ssd_jax.recipe import build_model
+from ssd_jax.recipe import build_model, build_priors, prior_flags
 from ssd_jax.training import initial
 from ssd_jax.training.checkpoints import Checkpoints, Meta
 from ssd_jax.training.loop import train
@@ -48,7 +50,7 @@ def test_fine_tuning_keeps_what_fits_and_goes_on_without_the_source(run, tmp_pat
     train(config, tmp_path / "new", console=console, devices=jax.devices()[:1])
     printed = console.file.getvalue()
     assert f"step 0 of {folder}: classes taken by name: 1 of" in printed
-    assert "--config.priors.clip=size" in printed
+    assert '--config.priors.clip="size"' in printed
     assert f"config.model.mean is {MEAN}, as it expects, not (123.0, 117.0, 104.0)" in printed
 
     variables, meta, _ = load_checkpoint(tmp_path / "new")
@@ -114,3 +116,17 @@ def test_published_recipes_start_from_imagenet_and_the_others_from_scratch():
         assert recipe.get_config().init == "imagenet"
     for recipe in (shapes, custom_voc):
         assert recipe.get_config().init == "scratch"
+
+
+def test_the_flags_printed_give_the_priors_of_the_source(run, tmp_path):
+    """All that a recipe says of priors differs, and reading the flags brings it back."""
+    config = small_config("")
+    config.priors.aspect_ratios = ((3.0,), *((2.0, 3.0),) * 2, (2.0,))
+    config.priors.variances = (0.2, 0.3)
+    config.priors.clip = "center_form"
+    spec = dataclasses.replace(
+        build_priors(config), min_sizes=(9.5, 30.0, 50.0, 80.0), max_sizes=(30.0, 50.0, 80.0, 99.0)
+    )
+    arguments = shlex.split(prior_flags(spec))
+    there = build_priors(cli.changed(small_config(""), arguments, ["priors.*"]))
+    assert there == spec

@@ -36,6 +36,9 @@ def test_what_stops_a_run_leaves_the_old_one_that_it_was_to_overwrite(
     for field, value, message in (
         ("data.cache", "disk", "data.cache is 'disk'"),
         ("train.wandb", "cats", "pip install wandb"),
+        ("matching.bipartite", "gredy", "config.matching.bipartite is 'gredy'"),
+        ("matching.threshold", 0.0, "config.matching.threshold is 0.0"),
+        ("optimizer.frozen_statistics", ("bakbone/*",), "'bakbone/.*fits none of the names"),
     ):
         wrong = config.copy_and_resolve_references()
         wrong.update_from_flattened_dict({field: value})

@@ -35,6 +35,22 @@ def get_config():
 """
 
 
+# The other process has nothing left to do for longer than JAX lets one wait for the rest.
+SLOW_EVALUATION = """
+import functools, runpy, sys, time
+sys.path.insert(0, ".")
+import jax
+from ssd_jax.evaluation import report
+
+jax.distributed.initialize = functools.partial(
+    jax.distributed.initialize, shutdown_timeout_seconds=2
+)
+write_files = report.write_files
+report.write_files = lambda *arguments: (time.sleep(8), write_files(*arguments))
+runpy.run_path("evaluate.py", run_name="__main__")
+"""
+
+
 def config_of(folder: str, steps: int):
     config = small_config(folder)
     config.train.steps = steps
@@ -118,9 +134,9 @@ def test_two_processes_train_and_evaluate_as_one(tmp_path, shapes_folder):
     assert {path.name for path in two.iterdir()} == names
 
     out = tmp_path / "evaluated"
-    first, second = outputs(
-        start_two("evaluate.py", f"--ckpt={two}", f"--out={out}", "--metrics=voc")
-    )
+    slow = tmp_path / "slow.py"
+    slow.write_text(SLOW_EVALUATION)
+    first, second = outputs(start_two(str(slow), f"--ckpt={two}", f"--out={out}", "--metrics=voc"))
     assert f"mAP {mean_ap(one):.4f}" in first
     assert "mAP" not in second
     assert json.loads((out / "metrics.json").read_text())["mAP"] == mean_ap(one)

@@ -7,7 +7,9 @@ from rich.console import Console
 
 from ssd_jax import config as config_lib
 from ssd_jax.training.checkpoints import Meta
+from ssd_jax.training.inputs import load_splits
 from ssd_jax.training.setup import check_goes_on, set_up
+from tests.data import make
 
 NAMES = ("cat", "dog")
 
@@ -66,3 +68,15 @@ def test_keeping_no_checkpoint_is_refused(tmp_path):
     config.train.keep = 0
     with pytest.raises(ValueError, match=r"config\.train\.keep is 0: at least the newest"):
         set_up(config, tmp_path, False, None, Console(quiet=True))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_split_without_images_is_refused(tmp_path, split):
+    lists = {"train": ["a"], "test": ["a"], split: []}
+    folder = make.voc_folder(tmp_path, {"a": [make.xml_object("cat", (1, 2, 30, 40))]}, lists)
+    config = config_lib.base()
+    config.data.update(
+        {"kind": "voc_folder", "root": str(folder), "train": "train", "eval": "test"}
+    )
+    with pytest.raises(ValueError, match=f"split '{split}' of .* is empty: choose another split"):
+        load_splits(config)

@@ -164,6 +164,9 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole():
 
 def test_a_batch_that_has_no_such_parts_is_refused():
     config = small_config("")
+    config.train.accumulate = 8
+    with pytest.raises(ValueError, match=r"batch norm has one value a channel .* 1 x 1 cells"):
+        build_train_step(config, build_model(config, CLASSES), build_optimizer(config))
     config.train.accumulate = 3
     with pytest.raises(ValueError, match=r"train\.accumulate is 3, .*batch_size of 8"):
         build_train_step(config, build_model(config, CLASSES), build_optimizer(config))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ssd_jax import config as config_lib
+from ssd_jax.class_names import COCO
 from ssd_jax.priors import COCO300, COCO512, VOC300
 from ssd_jax.recipe import build_priors
 from ssd_jax.weights import (
@@ -12,7 +13,6 @@ from ssd_jax.weights import (
     from_torchvision,
     names,
 )
-from ssd_jax.weights.class_names import COCO
 from tests.weights.states import blobs, filled, state
 
 

@@ -40,11 +40,3 @@ def test_offline_names_file_address_and_place(monkeypatch, cache):
     message = rf"cannot download vgg16_\w+\.h5 \({url}: .*put vgg16_\w+\.h5 into {cache}, or train"
     with pytest.raises(OSError, match=message):
         download.fetch_vgg16()
-
-
-def test_the_cache_can_be_elsewhere(monkeypatch, tmp_path):
-    monkeypatch.setenv("SSD_JAX_CACHE", str(tmp_path))
-    assert download.cache_folder() == tmp_path
-    monkeypatch.delenv("SSD_JAX_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert download.cache_folder() == tmp_path / "ssd_jax"

@@ -10,8 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch, an optional extra")
 
+from ssd_jax.class_names import PRESETS  # noqa: E402
 from ssd_jax.detector import Detector  # noqa: E402
-from ssd_jax.weights.class_names import PRESETS  # noqa: E402
 from tests.reference import peers_detection, peers_torch  # noqa: E402
 from tests.weights.test_parity import STEPS, VOC300, picture, to_torch  # noqa: E402
 

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 
 from ssd_jax import cli
+from ssd_jax.console import progress_bar
 from ssd_jax.data.check import report
 from ssd_jax.data.check.boxes import check_boxes
 from ssd_jax.data.check.images import (
@@ -35,7 +36,7 @@ from ssd_jax.data.objects import Objects
 from ssd_jax.data.policies import Policies, plan_objects
 from ssd_jax.prior_fit import best_overlaps, propose
 from ssd_jax.priors import PriorSpec
-from ssd_jax.recipe import build_priors
+from ssd_jax.recipe import build_priors, prior_flags
 from ssd_jax.training.fitted_priors import with_fitted_priors
 from ssd_jax.visualize import write_image
 
@@ -84,7 +85,7 @@ def check(config: ConfigDict, out: Path, console: Console, *, quick: bool) -> li
         odd, objects = check_boxes(listing, of_split, class_names)
         problems += [*listing.problems, *image_problems(listing, of_split), *odd]
         splits.append(Split(listing.split, objects))
-    problems += [*copies(listings, inspections), *_other_classes(listings)]
+    problems += [*_empty(listings), *copies(listings, inspections), *_other_classes(listings)]
 
     report.print_splits(console, splits)
     report.print_classes(console, splits, class_names)
@@ -113,7 +114,7 @@ def _inspect(
     if quick:
         return [glance_at_images(listing) for listing in listings]
     skips = Policies.from_settings(config.data).undecodable == "skip"
-    with cli.progress_bar(console) as bar:
+    with progress_bar(console) as bar:
         total = sum(len(listing.entries) for listing in listings)
         task = bar.add_task("decoding every image", total=total)
         return [
@@ -125,6 +126,19 @@ def _inspect(
 def _class_names(listings: Sequence[Listing]) -> tuple[str, ...]:
     """The classes of the training split, then those that only others have."""
     return tuple(dict.fromkeys(name for listing in listings for name in listing.class_names))
+
+
+def _empty(listings: Sequence[Listing]) -> list[Problem]:
+    """Splits without images, and a training split that names no class at all."""
+    problems = []
+    for listing in listings:
+        if not listing.entries and not listing.problems:
+            text = "it lists no image: choose another split"
+            problems.append(Problem(listing.split, listing.path, "empty split", text))
+    if not listings[0].class_names:
+        text = "no annotation names a class, so that there is nothing to train"
+        problems.append(Problem(listings[0].split, listings[0].path, "no class", text))
+    return problems
 
 
 def _other_classes(listings: Sequence[Listing]) -> list[Problem]:
@@ -185,7 +199,7 @@ def _fits(
         for priors in (spec, better)
     )
     found = f"the priors fit poorly: {before}. As many priors fit {after} with"
-    console.print(f"{found}\n{report.flags(better)}", highlight=False)
+    console.print(f"{found}\n{prior_flags(better)}", highlight=False)
     return [*fits, ("proposed", better, better_fit)]
 
 

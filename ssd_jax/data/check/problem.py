@@ -11,6 +11,8 @@ LEVELS = ("error", "warning", "note")
 # itself, at a price.
 KINDS = {
     "no list": "error",
+    "empty split": "error",
+    "no class": "error",
     "listed twice": "error",
     "no image": "error",
     "undecodable image": "error",

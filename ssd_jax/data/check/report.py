@@ -115,12 +115,6 @@ def _share(share: float) -> str:
     return f"[{color}]{share:.3f}[/{color}]"
 
 
-def flags(spec: PriorSpec) -> str:
-    """Flags of a command line that give a recipe these priors."""
-    sizes = (*spec.min_sizes, spec.max_sizes[-1])
-    return f'--config.priors.sizes="{sizes}" --config.priors.aspect_ratios="{spec.aspect_ratios}"'
-
-
 def print_problems(console: Console, problems: Sequence[Problem]) -> None:
     """Counts of each kind, and the errors and warnings by file, as many as fit a screen or two."""
     counts: dict[tuple[str, str], int] = {}

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ssd_jax.class_names import VOC
 from ssd_jax.data.check.listing import Entry, Listing
 from ssd_jax.data.check.problem import Problem
 from ssd_jax.data.devkit import FolderDevkit
 from ssd_jax.data.folder import IMAGE_SUFFIXES, annotation_files, image_files
-from ssd_jax.data.voc import CLASS_NAMES
 from ssd_jax.data.voc_xml import VocAnnotation, parse_annotation
 
 
@@ -48,10 +48,10 @@ def list_voc_devkit(voc_root: str, split: str) -> Listing:
         if not name:
             raise ValueError(f"no split {part!r} of voc: it is a year, '_' and a list of images")
         folder = FolderDevkit(voc_root, year).folder
-        more_entries, more_problems = _list(folder, [name], split, CLASS_NAMES)
+        more_entries, more_problems = _list(folder, [name], split, VOC)
         entries += more_entries
         problems += more_problems
-    return Listing(split, voc_root, tuple(entries), tuple(problems), CLASS_NAMES)
+    return Listing(split, voc_root, tuple(entries), tuple(problems), VOC)
 
 
 def _all_classes(
@@ -161,7 +161,7 @@ def _parsed(xml: Path) -> tuple[VocAnnotation | None, str]:
 def _known(annotation: VocAnnotation, class_names: tuple[str, ...]) -> tuple[list[str], np.ndarray]:
     """The objects' classes, and which of them are known."""
     names = [o.name for o in annotation.objects]
-    if class_names is CLASS_NAMES:  # the official ones are read whatever their case
+    if class_names is VOC:  # the official ones are read whatever their case
         names = [name.lower() for name in names]
     return names, np.array([not class_names or name in class_names for name in names], np.bool_)
 

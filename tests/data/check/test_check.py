@@ -386,6 +386,18 @@ def test_proposed_priors_are_flags_that_the_recipe_takes(tmp_path: Path):
     assert "the priors fit: " in printed and "the priors fit poorly" not in printed
 
 
+def test_a_split_without_images_is_an_error(tmp_path: Path):
+    root = make.voc_folder(tmp_path / "set", {"a": [GOOD]}, {"train": ["a"], "test": []})
+    kinds, _ = run(config_of(root), tmp_path / "out", quick=True)
+    assert kinds["empty split"] == [f"{root.name}: it lists no image: choose another split"]
+
+
+def test_a_folder_that_names_no_class_is_an_error(tmp_path: Path):
+    root = make.voc_folder(tmp_path / "set", {"a": []}, {"train": ["a"], "test": ["a"]})
+    kinds, _ = run(config_of(root), tmp_path / "out", quick=True)
+    assert "no annotation names a class" in kinds["no class"][0]
+
+
 def test_priors_cannot_be_fitted_to_no_object(tmp_path: Path):
     root = make.voc_folder(tmp_path / "set", {"a": []}, {"train": ["a"], "test": ["a"]})
     config = config_of(root, class_names=("cat",))

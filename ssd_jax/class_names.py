@@ -1,9 +1,31 @@
-"""Class names by which detectors number their outputs, background left out."""
+"""Class names of known data sets, by which detectors number their outputs; no background."""
 
 import os
 from pathlib import Path
 
-from ssd_jax.data.voc import CLASS_NAMES as VOC
+VOC = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+"""Pascal VOC's 20, in its order."""
 
 _COCO_BY_ID = {
     **dict(enumerate("person bicycle car motorcycle airplane bus train truck boat".split(), 1)),

@@ -1,6 +1,6 @@
 import pytest
 
-from ssd_jax.weights.class_names import PRESETS, parse_names
+from ssd_jax.class_names import PRESETS, parse_names
 
 
 def test_names_come_from_a_preset_a_list_or_a_file(tmp_path):
