@@ -11,7 +11,6 @@ boxes in pixels of the originals, and with --crop each object in crops/CLASS/.
 
 import contextlib
 import functools
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -59,6 +58,11 @@ def thresholds(class_names: Sequence[str]) -> dict[str, float]:
             raise ValueError(
                 f"--class_threshold {text}: write CLASS=SCORE, as person=0.3"
             ) from None
+    if unknown := named.keys() - set(class_names):
+        raise ValueError(
+            f"--class_threshold: no class {', '.join(sorted(unknown))}: there are "
+            f"{', '.join(class_names)}"
+        )
     return {**dict.fromkeys(class_names, THRESHOLD.value), **named}
 
 
@@ -70,8 +74,7 @@ def detect_files(work: Work, sources: Sequence[Source], bar: Progress) -> list[E
         faults += detect_pictures(work, pictures, lambda: bar.advance(task))
     for source in sources:
         if source.is_video:
-            name = os.fsencode(source.name).decode(errors="backslashreplace")  # may be no UTF-8
-            task = bar.add_task(name, total=None)
+            task = bar.add_task(str(source.name), total=None)
             try:
                 with VideoReader(source.path) as video:
                     bar.update(task, total=video.count)
@@ -96,6 +99,8 @@ def main(arguments: Sequence[str]) -> None:
             "--ckpt is missing: give a run's folder, such as --ckpt runs/shapes, or else --model "
             "with a file of export.py"
         )
+    if CKPT.value is None and (STEP.value is not None or BEST.value):
+        raise ValueError("--step and --best choose a checkpoint: leave them out with --model")
     if bool(arguments) == (WEBCAM.value is not None):
         raise ValueError("give pictures, videos or folders of them, or else --webcam 0")
     compilation.enable_cache(CACHE.value)
@@ -112,10 +117,10 @@ def main(arguments: Sequence[str]) -> None:
         )
     threshold = thresholds(detector.class_names)
     console = Console(soft_wrap=True, markup=False)
-    with Records(out) as records, progress_bar(console) as bar:
-        task = bar.add_task("compiling", total=None)
+    with progress_bar(console) as bar:
+        bar.add_task("compiling", total=None)
         detector.warm_up(batch_size)
-        bar.remove_task(task)
+    with Records(out) as records, progress_bar(console) as bar:
         started = time.perf_counter()
         work = Work(detector, threshold, records, out, DRAW.value, CROP.value)
         faults: list[Exception] = []

@@ -29,7 +29,8 @@ from rich.console import Console
 from ssd_jax import cli, compilation, export, hub, processes
 from ssd_jax.config import differences
 from ssd_jax.console import progress_bar
-from ssd_jax.data import Dataset, load_dataset
+from ssd_jax.data import Dataset, Policies, load_dataset
+from ssd_jax.data.policies import check_readable
 from ssd_jax.detector import load_checkpoint
 from ssd_jax.evaluation import report
 from ssd_jax.evaluation.evaluator import (
@@ -109,11 +110,12 @@ def main(arguments: Sequence[str]) -> None:
         predict = compile_predict(build_predict(config, model), mesh)
     else:
         predict = predict_by(engine)
+    detected_by = f"step {step}" if engine is None else Path(MODEL.value).name
     out = Path(OUT.value) if OUT.value else results_folder(workdir, dataset.split, changes)
     if processes.is_first():
         make_folder(out)
     with progress_bar(console) as bar:
-        task = bar.add_task(f"evaluating step {step}", total=len(dataset))
+        task = bar.add_task(f"evaluating {detected_by}", total=len(dataset))
         detected = detect(
             config,
             predict,
@@ -130,19 +132,27 @@ def main(arguments: Sequence[str]) -> None:
             evaluation = evaluate(config, detected, NAMES.value)
             metrics = report.metrics(
                 evaluation,
-                step,
+                step if engine is None else None,
                 inclusive_pixels=config.evaluate.inclusive_pixels,
                 threshold_inclusive=config.evaluate.threshold_inclusive,
                 changes=changes,
+                model=Path(MODEL.value).name if MODEL.value else None,
             )
-            tell(console, evaluation, step)
+            tell(console, evaluation, detected_by)
+            figures = json.dumps(metrics, indent=2) + "\n"
+            files = report.result_files(evaluation.results)
+            report.write_files(out, {**files, "metrics.json": figures})
+            console.print(
+                f"{detected.speed}; metrics.json, detections.json and comp4/ are in {out}"
+            )
             speeds = []  # of an exported file: it does not show its stages
             if engine is None:
-                batch_sizes = sorted({1, global_batch_size(config, mesh)})
+                batch_sizes = sorted({1, global_batch_size(config, mesh) // mesh.size})
                 speeds = measure_speeds(config, model, variables, evaluation, batch_sizes)
             device = mesh.devices.flat[0].device_kind
             page = render_page(evaluation, metrics, speeds=speeds, device=device)
-            write(console, out, evaluation, metrics, page)
+            report.write_files(out, {"report.html": page})
+            console.print(f"python -m webbrowser -t {out / 'report.html'}", highlight=False)
     processes.wait_for_work()
 
 
@@ -183,6 +193,7 @@ def open_dataset(config: ConfigDict, class_names: tuple[str, ...]) -> Dataset:
     dataset = processes.first_before_others(
         lambda: load_dataset(config.data, split, annotated=not UNANNOTATED.value)
     )
+    check_readable(dataset, Policies.from_settings(config.data))
     if dataset.class_names != class_names:
         raise ValueError(
             f"the checkpoint has {len(class_names)} classes ({', '.join(class_names)}), "
@@ -211,30 +222,14 @@ def measure_speeds(
     ]
 
 
-def tell(console: Console, evaluation: Evaluation, step: int) -> None:
+def tell(console: Console, evaluation: Evaluation, detected_by: str) -> None:
     """Prints the figures."""
     results, scores = evaluation.results, evaluation.scores
     console.print(report.table(results, scores))
     for line in (report.left_out(results, scores), report.coco_line(scores)):
         if line:
             console.print(line, highlight=False)
-    console.print(f"step {step}  mAP {evaluation.mean:.4f}", highlight=False)
-
-
-def write(
-    console: Console, out: Path, evaluation: Evaluation, metrics: Mapping[str, Any], page: str
-) -> None:
-    """Writes the figures, the result files and the report, and says where."""
-    report.write_files(
-        out,
-        {
-            **report.result_files(evaluation.results),
-            "report.html": page,
-            "metrics.json": json.dumps(metrics, indent=2) + "\n",
-        },
-    )
-    console.print(f"{evaluation.speed}; metrics.json, detections.json and comp4/ are in {out}")
-    console.print(f"python -m webbrowser -t {out / 'report.html'}", highlight=False)
+    console.print(f"{detected_by}  mAP {evaluation.mean:.4f}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ A run goes on where it stopped; --overwrite starts it anew. Over several machine
 runs on each: see docs/training.md.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from ssd_jax import cli, compilation
+from ssd_jax.training.interruption import STOPPED
 from ssd_jax.training.loop import train
 from ssd_jax.training.memory import limit_arenas
 
@@ -35,7 +37,8 @@ def main(arguments: Sequence[str]) -> None:
     compilation.enable_cache(CACHE.value)
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = Path(WORKDIR.value or f"runs/{name}")
-    train(config, workdir, overwrite=OVERWRITE.value, profile=PROFILE.value)
+    if train(config, workdir, overwrite=OVERWRITE.value, profile=PROFILE.value) is None:
+        sys.exit(STOPPED)
 
 
 if __name__ == "__main__":

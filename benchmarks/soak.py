@@ -50,7 +50,7 @@ def sample(process: psutil.Process) -> tuple[float, int] | None:
 def watch(command: list[str], minutes: float, every: float, log: Path) -> tuple[list[Any], int]:
     """Runs a command for some minutes; [seconds, MiB, files] every so often, and its exit code.
 
-    It is ended by SIGTERM, upon which train.py saves and exits with 0.
+    It is ended by SIGTERM, upon which train.py saves and exits with 143.
     """
     samples = []
     with log.open("w") as printed:

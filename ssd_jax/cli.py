@@ -2,6 +2,7 @@
 
 import fnmatch
 import functools
+import io
 import logging
 import os
 import sys
@@ -115,6 +116,8 @@ def run(main: Callable[[Sequence[str]], None], *, fields_apart: bool = False) ->
     A fault of `USER_FAULTS` is printed as one line with exit code 1; `--traceback` shows where it
     arose. Ctrl-C exits with code 130.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8
 
     def guarded(arguments: Sequence[str]) -> None:
         absl_logging.set_verbosity(absl_logging.ERROR)

@@ -124,8 +124,8 @@ def _image_terms(
     loc_targets: Float[Array, "P 4"],
     label_targets: Int[Array, "P"],
     *,
-    neg_pos_ratio: float,
-    min_negatives: int,
+    neg_pos_ratio: float | Float[Array, ""],
+    min_negatives: int | Int[Array, ""],
 ) -> MultiboxTerms:
     """The terms of one image."""
     positives = label_targets > 0
@@ -143,7 +143,9 @@ def _image_terms(
 
 
 def _wanted_negatives(
-    num_positives: Int[Array, "*B"], neg_pos_ratio: float, min_negatives: int
+    num_positives: Int[Array, "*B"],
+    neg_pos_ratio: float | Float[Array, ""],
+    min_negatives: int | Int[Array, ""],
 ) -> Int[Array, "*B"]:
     """How many negatives an image is to have, if there are so many."""
     wanted = jnp.floor(neg_pos_ratio * num_positives.astype(jnp.float32)).astype(jnp.int32)
@@ -188,8 +190,8 @@ def multibox_terms(
     loc_targets: Float[Array, "B P 4"],
     label_targets: Int[Array, "B P"],
     *,
-    neg_pos_ratio: float = 3.0,
-    min_negatives: int = 0,
+    neg_pos_ratio: float | Float[Array, ""] = 3.0,
+    min_negatives: int | Int[Array, ""] = 0,
 ) -> MultiboxTerms:
     """The terms that `multibox_loss` sums, at least in float32; arguments as there."""
     dtype = np.promote_types(np.promote_types(loc.dtype, conf.dtype), np.float32)
@@ -202,19 +204,24 @@ def multibox_terms(
 
 
 def loss_normalizer(
-    label_targets: Int[Array, "B P"], *, neg_pos_ratio: float = 3.0, min_negatives: int = 0
+    label_targets: Int[Array, "B P"],
+    *,
+    neg_pos_ratio: float | Float[Array, ""] = 3.0,
+    min_negatives: int | Int[Array, ""] = 0,
 ) -> Float[Array, ""]:
     """What a batch's sums are divided by: its positives, 1 at least.
 
     Where images have negatives without positives (`min_negatives`), it is as many positives as
-    would have brought that many: else the few objects of a batch would give a huge step.
+    would have brought that many: else the few objects of a batch would give a huge step. At a ratio
+    of 0 no positives bring any, and all that were mined count.
     """
     positives = jnp.sum(label_targets > 0, axis=1)
+    wanted = _wanted_negatives(positives, neg_pos_ratio, min_negatives)
+    mined = jnp.sum(jnp.minimum(wanted, jnp.sum(label_targets == 0, axis=1)))
+    ratio = jnp.asarray(neg_pos_ratio, jnp.float32)
+    brought = mined.astype(jnp.float32) / jnp.where(ratio > 0, ratio, 1)
     count = jnp.sum(positives).astype(jnp.float32)
-    if min_negatives and neg_pos_ratio:
-        wanted = _wanted_negatives(positives, neg_pos_ratio, min_negatives)
-        mined = jnp.minimum(wanted, jnp.sum(label_targets == 0, axis=1))
-        count = jnp.maximum(count, jnp.sum(mined).astype(jnp.float32) / neg_pos_ratio)
+    count = jnp.where(jnp.asarray(min_negatives) > 0, jnp.maximum(count, brought), count)
     return jnp.maximum(count, 1)
 
 
@@ -224,8 +231,8 @@ def multibox_loss(
     loc_targets: Float[Array, "B P 4"],
     label_targets: Int[Array, "B P"],
     *,
-    neg_pos_ratio: float = 3.0,
-    min_negatives: int = 0,
+    neg_pos_ratio: float | Float[Array, ""] = 3.0,
+    min_negatives: int | Int[Array, ""] = 0,
 ) -> MultiboxLoss:
     """SSD's training objective (section 2.2, equations 1 to 3), at least in float32.
 

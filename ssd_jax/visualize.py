@@ -112,7 +112,7 @@ def contact_sheet(
 
 def text_width(text: str, size: int) -> int:
     """Pixels that a text of this size takes."""
-    return cv2.getTextSize((1 << 15, 4 * size), text, (0, 0), _font(), size)[2]
+    return cv2.getTextSize((1 << 15, 4 * size), _printable(text), (0, 0), _font(), size)[2]
 
 
 def draw_text(
@@ -126,7 +126,8 @@ def draw_text(
     # Rendered apart, for OpenCV wraps lines at the right edge.
     x, y = start
     blank = np.zeros((2 * size, text_width(text, size) + 2 * size, 3), np.uint8)
-    _, roomy = cv2.putText(blank, text, (0, round(1.5 * size)), (255, 255, 255), _font(), size)
+    start, white = (0, round(1.5 * size)), (255, 255, 255)
+    _, roomy = cv2.putText(blank, _printable(text), start, white, _font(), size)
     top = max(0, y - round(1.5 * size))
     place = image[top : y + round(0.5 * size), max(0, x) : x + roomy.shape[1]]
     share = roomy[: place.shape[0], : place.shape[1]].astype(np.float32) / 255
@@ -135,7 +136,9 @@ def draw_text(
 
 def can_write(name: str) -> bool:
     """Whether a suffix is of a format that colour images are written in."""
-    return cv2.haveImageWriter(name) and not name.lower().endswith((".pgm", ".pbm"))
+    # By the suffix alone: OpenCV crashes on a name that is no UTF-8.
+    suffix = _printable(Path(name).suffix.lower())
+    return cv2.haveImageWriter(f"image{suffix}") and suffix not in (".pgm", ".pbm")
 
 
 def write_image(path: str | Path, image: UInt8[np.ndarray, "H W 3"]) -> None:
@@ -173,6 +176,11 @@ def _draw_outline(
     image[ymin:ymax, max(xmax - line, xmin) : xmax] = color
 
 
+def _printable(text: str) -> str:
+    """Text for OpenCV, which crashes on what is no Unicode: the bytes of some file names."""
+    return text.encode(errors="replace").decode()
+
+
 _fonts = threading.local()
 
 
@@ -194,7 +202,8 @@ def _render_label(text: str, color: tuple[int, int, int], size: int) -> UInt8[np
     ink = (0, 0, 0) if luminance > 120 else (255, 255, 255)
     # Half a character more to the right, for OpenCV wraps lines that just fit.
     roomy = np.concatenate([label, label[:, : size + pad]], axis=1).copy()
-    _, roomy = cv2.putText(roomy, text, (pad, pad // 2 + size), ink, _font(), size)
+    place = (pad, pad // 2 + size)
+    _, roomy = cv2.putText(roomy, _printable(text), place, ink, _font(), size)
     return roomy[:, : label.shape[1]]
 
 

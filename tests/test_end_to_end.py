@@ -201,6 +201,10 @@ def test_detect_draws_and_writes_boxes_in_pixels_of_the_original(trained, tmp_pa
         assert [d["class"] for d in image["detections"]] == [
             evaluation.dataset.class_names[label - 1] for label in found.labels[sure]
         ]
+    flags = ("--ckpt", str(workdir), str(pictures), "--out", str(out))
+    done = run("detect.py", *flags, "--class_threshold=circel=0.3", check=False)
+    assert "--class_threshold: no class circel: there are " in done.stderr
+    assert json.loads((out / "detections.json").read_text())["images"] == written
     plain = cv2.imread(str(pictures / "a.jpg"))
     drawn = cv2.imread(str(out / "a.jpg"))
     assert drawn.shape == plain.shape
@@ -280,7 +284,7 @@ def test_a_stopped_and_a_killed_run_ends_with_the_same_parameters_bit_for_bit(
     run(*arguments, "--workdir", str(tmp_path / "whole"))
 
     workdir = tmp_path / "killed"
-    for target, number, code in ((5, signal.SIGTERM, 0), (15, signal.SIGKILL, -signal.SIGKILL)):
+    for target, number, code in ((5, signal.SIGTERM, 143), (15, signal.SIGKILL, -signal.SIGKILL)):
         environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
         process = subprocess.Popen(
             [sys.executable, *arguments, "--workdir", str(workdir)],
@@ -337,6 +341,7 @@ def test_overwrite_starts_anew(tmp_path, shapes_folder):
         (["evaluate.py", "--ckpt=~/nothing"], f"no checkpoint in {Path.home()}/nothing"),
         (["evaluate.py"], "--ckpt is missing"),
         (["detect.py", "--ckpt", "runs/nothing", "nothing.jpg"], "nothing.jpg"),
+        (["detect.py", "--model", "a.onnx", "--best", "a.jpg"], "leave them out with --model"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -133,12 +133,20 @@ def test_loss_by_hand():
         {"neg_pos_ratio": 2.5},
         {"neg_pos_ratio": 0.0},
         {"min_negatives": 7},
+        {"neg_pos_ratio": 0.0, "min_negatives": 7},
         {"neg_pos_ratio": 100.0},
     ],
     ids=str,
 )
 def test_loss_equals_the_literal_reference(seed, options):
     assert_equals_reference(random_batch(seed), **options)
+
+
+@pytest.mark.parametrize(("ratio", "least"), [(3.0, 0), (3.0, 7), (0.0, 7)])
+def test_mining_may_be_an_argument_of_a_compiled_function(ratio, least):
+    arrays, mining = random_batch(0), {"neg_pos_ratio": ratio, "min_negatives": least}
+    traced = jax.jit(multibox_loss)(*arrays, **mining)
+    np.testing.assert_allclose(traced, jitted_loss(*arrays, **mining), rtol=1e-6)
 
 
 def test_fewer_negatives_than_asked():

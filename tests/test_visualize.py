@@ -119,6 +119,10 @@ def test_other_alphabets_are_written():
     assert not np.array_equal(label_alone("猫", (300, 300)), label_alone("犬", (300, 300)))
 
 
+def test_a_name_that_is_no_unicode_is_drawn():
+    assert label_alone("caf\udce9", (300, 300)).any()
+
+
 def test_no_boxes():
     image = np.full((10, 12, 3), 7, np.uint8)
     drawn = draw_boxes(image, np.zeros((0, 4), np.float32), [], labels=[], scores=[])

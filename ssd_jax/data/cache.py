@@ -10,11 +10,11 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-import psutil
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Int, UInt8
 
 from ssd_jax.data.batch import Batch, empty_batch
+from ssd_jax.data.host_memory import free_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class HostCache:
         _check_room(
             "host",
             count * canvas_size**2 * 3,
-            psutil.virtual_memory().available,
+            free_bytes(),
             f"{count} canvases of {canvas_size} x {canvas_size} pixels in memory",
         )
         self._table = empty_batch(count, canvas_size, slots)
@@ -179,7 +179,7 @@ def _free_bytes(device: jax.Device) -> int:
     """Bytes that a device has free; one without memory of its own shares the host's."""
     statistics = device.memory_stats()
     if statistics is None:
-        return psutil.virtual_memory().available // jax.local_device_count()
+        return free_bytes() // jax.local_device_count()
     return statistics["bytes_limit"] - statistics["bytes_in_use"]
 
 

@@ -79,11 +79,13 @@ class CocoJson(FileSource):
         images = {n: image for n, image in images.items() if image["file_name"] in names}
         files = _image_paths(images, folder, path)
         odd = OddBoxes()
-        boxes, labels, crowd, area, sizes = [], [], [], [], []
+        boxes, labels, crowd, area, sizes, unreadable = [], [], [], [], [], []
         for number, image in images.items():
             of_image = objects[number]
             sizes.append(annotated_size(image))
             size = sizes[-1] or stored_size(files[number])
+            if size is None:
+                unreadable.append(files[number])
             pixels = box_corners(of_image, path)
             relative, kept = odd.relative(pixels, size, files[number].name)
             of_classes = np.array([label_of[o["category_id"]] for o in of_image], np.int32)
@@ -103,6 +105,7 @@ class CocoJson(FileSource):
             area,
             sizes,
             [image["file_name"] for image in images.values()],  # with their folders
+            unreadable,
         )
 
 
@@ -181,13 +184,16 @@ def read_instances(path: Path, *, annotated: bool = True) -> dict[str, list[dict
 
     Raises:
       FileNotFoundError: There is no such file.
-      ValueError: It is no JSON, or not of instances.
+      ValueError: It is no JSON, or not of instances; or two categories have one name.
     """
     content = read_sections(path, annotated=annotated)
     for section in REQUIRED:
         for i, entry in enumerate(content[section]):
             if fault := entry_fault(section, i, entry):
                 raise ValueError(f"{path}: {fault}")
+    by_id, _ = first_by_id(content["categories"])
+    if shared := namesakes(by_id.values()):
+        raise ValueError(f"{path}: {shared[0]}")
     return content
 
 
@@ -226,6 +232,19 @@ def first_by_id(
     first: dict[int, dict[str, Any]] = {}
     again = [entry["id"] for entry in entries if first.setdefault(entry["id"], entry) is not entry]
     return first, again
+
+
+def namesakes(categories: Iterable[dict[str, Any]]) -> list[str]:
+    """What is wrong with the names of categories: those that several have."""
+    ids: dict[str, list[int]] = {}
+    for category in categories:
+        ids.setdefault(str(category["name"]), []).append(category["id"])
+    return [
+        f"the categories {', '.join(map(str, sorted(numbers)))} are all called {name!r}: rename or "
+        "merge them"
+        for name, numbers in ids.items()
+        if len(numbers) > 1
+    ]
 
 
 def _by_id(entries: Iterable[dict[str, Any]], what: str, path: Path) -> dict[int, dict[str, Any]]:

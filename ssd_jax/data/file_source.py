@@ -19,6 +19,7 @@ class FileSource:
 
     Attributes:
       objects: The objects of all rows.
+      unreadable: Image files of no known size, whose objects are left out for it.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class FileSource:
         area: Sequence[Float32[np.ndarray, " _"]],
         annotated_sizes: Sequence[tuple[int, int] | None] = (),
         names: Sequence[str] = (),
+        unreadable: Sequence[Path] = (),
     ) -> None:
         """Joins the objects of all images.
 
@@ -46,12 +48,14 @@ class FileSource:
           annotated_sizes: (height, width) of each image as its annotation states it, None where it
             does not; () where none does. They tell pictures that were annotated as EXIF turns them.
           names: What each image is called in what is written; () is by its file.
+          unreadable: Image files that say no size, where the annotation does not either.
         """
         self._paths = [str(path) for path in paths]
         self._names = list(names) or [path.name for path in paths]
         self._annotated_sizes = list(annotated_sizes) or [None] * len(paths)
         self._image_ids: Int64[np.ndarray, " rows"] = np.array(image_ids, np.int64)
         self.objects = flatten_objects(boxes, labels, difficult, crowd, area)
+        self.unreadable = tuple(unreadable)
 
     def __len__(self) -> int:
         return len(self._paths)

@@ -63,10 +63,13 @@ class VocFolder(FileSource):
         label_of = {name: k for k, name in enumerate(self.class_names, start=1)}
         odd = OddBoxes()
         paths, boxes, labels, difficult, area, sizes = [], [], [], [], [], []
+        unreadable = []
         for name in names:
             path = _only_image(files.get(name, []), name, root, split)
             annotation, xml = annotations[name], _xml(root, name)
             size = annotation.size or stored_size(path)
+            if size is None:
+                unreadable.append(path)
             of_image, kept = odd.relative(annotation.boxes, size, xml.name)
             classes = [_label(o.name, label_of, xml) for o in annotation.objects]
             paths.append(path)
@@ -77,7 +80,17 @@ class VocFolder(FileSource):
             area.append(box_areas(of_image[kept], size or (0, 0)))
         odd.report(f"{root}, split {split!r}")
         crowd = [np.zeros(len(of_image), np.bool_) for of_image in labels]
-        super().__init__(paths, range(len(paths)), boxes, labels, difficult, crowd, area, sizes)
+        super().__init__(
+            paths,
+            range(len(paths)),
+            boxes,
+            labels,
+            difficult,
+            crowd,
+            area,
+            sizes,
+            unreadable=unreadable,
+        )
 
 
 def split_names(root: Path, split: str) -> list[str]:

@@ -95,7 +95,10 @@ def train_batches(
         replace_skipped=True,
     )
     count = len(planned.rows)
-    sequence = grain.MapDataset.range(count).shuffle(seed=seed).repeat().batch(batch_size)
+    # Grain adds the epoch to the seed: were they as they are, the epochs of one seed would be those
+    # of the next. By an odd factor near 2^32 / golden ratio all of them are far apart.
+    order = seed * 2654435761 % 2**32
+    sequence = grain.MapDataset.range(count).shuffle(seed=order).repeat().batch(batch_size)
     steps = sequence.slice(slice(start_step, stop_step))
     if cache == "none" or start_step >= stop_step:
         return _iterate(steps.map(functools.partial(load, share=share)), workers, dataset)

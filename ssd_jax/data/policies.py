@@ -62,6 +62,20 @@ ORIGINAL = Policies()
 """What Caffe's VOC recipe does."""
 
 
+def check_readable(dataset: Dataset, policies: Policies) -> None:
+    """Refuses at once what would stop a run at the image's turn.
+
+    Raises:
+      ValueError: an image has no size that could be read, and such images are errors.
+    """
+    unreadable = getattr(dataset.source, "unreadable", ())
+    if unreadable and policies.undecodable == "error":
+        raise ValueError(
+            f"image {unreadable[0]} cannot be read: replace the file, take it out of "
+            f"{dataset.split!r}, or leave such images out by data.undecodable=skip"
+        )
+
+
 def training_labels(
     labels: Int32[np.ndarray, " n"],
     difficult: Bool[np.ndarray, " n"],

@@ -53,8 +53,8 @@ class Records:
                 {"box": box, "class": name, "score": score} for box, name, score in found
             ],
         }
-        self._json.write(",\n" if self.images else "\n")
-        self._json.write(json.dumps(entry, ensure_ascii=False))
+        text = json.dumps(entry, ensure_ascii=False)
+        self._json.write((",\n" if self.images else "\n") + text)  # one call, for Ctrl-C
         self._rows.writerows(
             [file, *(place.values() or ("", "")), name, score, *box] for box, name, score in found
         )

@@ -1,6 +1,7 @@
 """From sources to drawn pictures and videos, crops and records, each stage at work at once."""
 
 import dataclasses
+import errno
 import itertools
 import re
 from collections.abc import Callable, Sequence
@@ -71,7 +72,9 @@ def detect_pictures(work: Work, sources: Sequence[Source], advance: Advance) -> 
                 write_image(work.folder / source.drawn_name, drawn)
             if work.crop:
                 write_crops(work.folder, source.name, picture, result)
-        except ValueError as fault:  # too large for its format; a full disk stops all
+        except (ValueError, OSError) as fault:  # too large for its format, too long a name
+            if isinstance(fault, OSError) and fault.errno != errno.ENAMETOOLONG:
+                raise  # such as a full disk
             return source, fault
         return pair
 
@@ -142,9 +145,14 @@ def write_crops(
     """
     for number, (box, class_name) in enumerate(zip(result.boxes, result.names, strict=True)):
         rows, columns = pixels_of(box, result.image_size)
-        class_folder = folder / "crops" / re.sub(r"[^\w-]+", "_", class_name)
+        class_folder = folder / "crops" / class_folder_name(class_name)
         path = class_folder / name.with_name(f"{name.name}_{number}.jpg")
         write_image(path, np.ascontiguousarray(picture[rows, columns]))
+
+
+def class_folder_name(class_name: str) -> str:
+    """A folder's name for a class, of each its own: what may not stand in one is a %XX."""
+    return re.sub(r"[^\w -]", lambda match: f"%{ord(match[0]):02X}", class_name)
 
 
 def pixels_of(box: Float32[np.ndarray, "4"], image_size: tuple[int, int]) -> tuple[slice, slice]:

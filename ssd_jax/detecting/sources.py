@@ -99,13 +99,23 @@ def _named(argument: str, out: Path) -> Iterable[Source]:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    """The files of a folder and those in it, links followed, but those that the system hides."""
+    """The files of a folder and those in it, but what the system hides.
+
+    Links to folders are followed, after all that is there by itself, and each folder is read once.
+    """
     found = []
     been: set[Path] = set()
-    for here, folders, names in os.walk(folder, followlinks=True):
-        been.add(Path(here).resolve())
-        folders[:] = [name for name in folders if (Path(here) / name).resolve() not in been]
-        found += [Path(here) / name for name in names if not name.startswith(".")]
+    starts = [folder]
+    for start in starts:
+        for here, folders, names in os.walk(start):
+            if Path(here).resolve() in been:
+                folders.clear()
+                continue
+            been.add(Path(here).resolve())
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            inside = (Path(here) / name for name in folders)
+            starts += sorted(path for path in inside if path.is_symlink())
+            found += [Path(here) / name for name in names if not name.startswith(".")]
     return sorted(found)
 
 

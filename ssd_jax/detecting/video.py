@@ -1,10 +1,11 @@
 """Videos and webcams as frames with their times, and frames back to a video."""
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -26,6 +27,11 @@ class Frame(NamedTuple):
     picture: UInt8[np.ndarray, "H W 3"]
     number: int
     seconds: float
+
+
+def _opencv(path: Path) -> Any:
+    """A path as OpenCV takes it: as text it crashes on one that is no UTF-8."""
+    return os.fsencode(path)
 
 
 class VideoReader:
@@ -50,7 +56,7 @@ class VideoReader:
         self._seconds = seconds
         if isinstance(source, Path) and not source.is_file():
             raise FileNotFoundError(f"no such file: {source}")
-        self._capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+        self._capture = cv2.VideoCapture(source if isinstance(source, int) else _opencv(source))
         if not self._capture.isOpened():
             kind = "webcam" if self._is_live else "video"
             raise OSError(f"{kind} {source} cannot be opened")
@@ -122,7 +128,7 @@ class VideoWriter:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             size = (picture.shape[1], picture.shape[0])
             code = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._path), code, self._rate, size)
+            self._writer = cv2.VideoWriter(_opencv(self._path), code, self._rate, size)
             if not self._writer.isOpened():
                 raise OSError(f"{self._path} cannot be written as a video")
             self._last = picture

@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 
-from ssd_jax.evaluation.results import ImageDetections, ImageGroundTruth, SplitResults
-from ssd_jax.evaluation.voc import pixel_iou
+from ssd_jax.evaluation.results import SplitResults
+from ssd_jax.evaluation.voc import pixel_iou, reaches
 
 
 def confusion_matrix(
@@ -13,6 +13,7 @@ def confusion_matrix(
     *,
     iou_threshold: float = 0.5,
     inclusive_pixels: bool,
+    threshold_inclusive: bool,
 ) -> Int[np.ndarray, "C C"]:
     """Counts how objects and detections pair up, whatever their classes.
 
@@ -23,8 +24,8 @@ def confusion_matrix(
     Args:
         results: the objects and the detections.
         thresholds: score that a detection of each class needs to take part, from class 1.
-        iou_threshold: IoU that a pair exceeds.
-        inclusive_pixels: as for `voc.rank_detections`.
+        iou_threshold: IoU that a pair reaches.
+        inclusive_pixels, threshold_inclusive: as for `voc.rank_detections`.
 
     Returns:
         Row: class of the object; column: class that was detected; 0 is background: row 0 counts
@@ -33,7 +34,14 @@ def confusion_matrix(
     matrix = np.zeros((results.num_classes, results.num_classes), np.int64)
     for found, truth in zip(results.detections, results.ground_truth, strict=True):
         sure = found.scores >= thresholds[found.labels - 1]
-        object_of, free = _pair(found, sure, truth, iou_threshold, inclusive_pixels)
+        iou = pixel_iou(
+            found.boxes.astype(np.float64)[:, None],
+            truth.boxes.astype(np.float64)[None],
+            inclusive_pixels,
+        )
+        near = reaches(iou, iou_threshold, threshold_inclusive) & sure[:, None]
+        object_of, free = _pair(iou, near, truth.ignored)
+        free &= sure
         paired = object_of >= 0
         np.add.at(matrix, (truth.labels[object_of[paired]], found.labels[paired]), 1)
         np.add.at(matrix, (0, found.labels[free]), 1)
@@ -44,26 +52,15 @@ def confusion_matrix(
 
 
 def _pair(
-    found: ImageDetections,
-    sure: Bool[np.ndarray, "n"],
-    truth: ImageGroundTruth,
-    iou_threshold: float,
-    inclusive_pixels: bool,
+    iou: Float64[np.ndarray, "n m"], near: Bool[np.ndarray, "n m"], ignored: Bool[np.ndarray, "m"]
 ) -> tuple[Int[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
     """The object of each detection or -1, and which detections are on no object at all."""
-    iou = pixel_iou(
-        found.boxes.astype(np.float64)[:, None],
-        truth.boxes.astype(np.float64)[None],
-        inclusive_pixels,
-    )
-    iou[~sure] = 0
-    object_of = np.full(len(found.labels), -1)
-    taken = truth.ignored.copy()
-    rows, columns = np.nonzero(iou > iou_threshold)
+    object_of = np.full(len(iou), -1)
+    taken = ignored.copy()
+    rows, columns = np.nonzero(near)
     for pair in np.argsort(-iou[rows, columns], kind="stable"):
         row, column = rows[pair], columns[pair]
         if object_of[row] < 0 and not taken[column]:
             object_of[row] = column
             taken[column] = True
-    excused = (iou[:, truth.ignored] > iou_threshold).any(axis=1)
-    return object_of, sure & (object_of < 0) & ~excused
+    return object_of, (object_of < 0) & ~near[:, ignored].any(axis=1)

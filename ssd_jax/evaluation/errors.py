@@ -15,6 +15,7 @@ from ssd_jax.evaluation.voc import (
     average_precision,
     mean_of_classes,
     pixel_iou,
+    reaches,
 )
 
 KINDS = ("class", "box", "both", "duplicate", "background", "missed")
@@ -49,15 +50,19 @@ class Errors:
 
 
 def classify_errors(
-    results: SplitResults, ranked: RankedDetections, *, inclusive_pixels: bool
+    results: SplitResults,
+    ranked: RankedDetections,
+    *,
+    inclusive_pixels: bool,
+    threshold_inclusive: bool,
 ) -> Errors:
     """Sorts every false positive and false negative into TIDE's kinds.
 
     A false positive is, with the IoUs taken over the objects that count, the first that fits of
 
-    - box: the highest IoU with an object of its class is in [.1, .5];
+    - box: the highest IoU with an object of its class is .1 or more, but no hit's;
     - class: the highest IoU with an object of another class is .5 or more;
-    - duplicate: the highest IoU with an object of its class is above .5, which has been found;
+    - duplicate: the highest IoU with an object of its class is a hit's, but that has been found;
     - background: the highest IoU with any object is .1 or less;
     - both: what is left, near an object of another class with an IoU in (.1, .5).
 
@@ -67,7 +72,7 @@ def classify_errors(
     Args:
         results: the objects and the detections.
         ranked: of these results.
-        inclusive_pixels: as given to `rank_detections`.
+        inclusive_pixels, threshold_inclusive: as given to `rank_detections`.
     """
     kind = np.full(len(ranked.labels), NO_ERROR)
     about = np.full(len(ranked.labels), -1)
@@ -87,7 +92,7 @@ def classify_errors(
                 boxes[:, None], truth.boxes[objects].astype(np.float64)[None], inclusive_pixels
             )
             same = ranked.labels[wrong][:, None] == truth.labels[objects][None]
-            kinds, nearest = _kinds(iou, same)
+            kinds, nearest = _kinds(iou, same, threshold_inclusive)
             kind[wrong] = kinds
             about[wrong] = np.where(nearest >= 0, objects[nearest], -1)
             covered[about[wrong[(kinds == CLASS) | (kinds == BOX)]]] = True
@@ -107,15 +112,16 @@ def classify_errors(
 
 
 def _kinds(
-    iou: Float64[np.ndarray, "n m"], same: Bool[np.ndarray, "n m"]
+    iou: Float64[np.ndarray, "n m"], same: Bool[np.ndarray, "n m"], threshold_inclusive: bool
 ) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
     """Kinds of the false positives of an image with objects, and the object each is about or -1."""
     of_class, of_others = np.where(same, iou, 0), np.where(same, 0, iou)
     own, other = of_class.max(axis=1), of_others.max(axis=1)
+    found = reaches(own, FOREGROUND_IOU, threshold_inclusive)
     cases = [
-        (own >= BACKGROUND_IOU) & (own <= FOREGROUND_IOU),
+        (own >= BACKGROUND_IOU) & ~found,
         other >= FOREGROUND_IOU,
-        own > FOREGROUND_IOU,
+        found,
         np.maximum(own, other) <= BACKGROUND_IOU,
     ]
     kinds = np.select(cases, [BOX, CLASS, DUPLICATE, BACKGROUND], default=BOTH)

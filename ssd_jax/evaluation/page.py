@@ -37,14 +37,12 @@ def render_page(
         device: what was measured on.
     """
     results, scores = evaluation.results, evaluation.scores
-    inclusive_pixels = metrics["inclusive_pixels"]
-    errors = classify_errors(results, scores.ranked, inclusive_pixels=inclusive_pixels)
+    verdict = {name: metrics[name] for name in ("inclusive_pixels", "threshold_inclusive")}
+    errors = classify_errors(results, scores.ranked, **verdict)
     items, pictures = gallery_content(
         results, choose_items(results, scores.ranked, errors), evaluation.picture
     )
-    matrix = confusion_matrix(
-        results, scores.best_f1.operating_threshold, inclusive_pixels=inclusive_pixels
-    )
+    matrix = confusion_matrix(results, scores.best_f1.operating_threshold, **verdict)
     labels = range(1, results.num_classes)
     content = {
         **metrics,

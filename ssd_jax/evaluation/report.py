@@ -96,16 +96,26 @@ def figures(results: SplitResults, scores: Scores) -> dict[str, Any]:
 
 def metrics(
     evaluation: Evaluation,
-    step: int,
+    step: int | None,
     *,
     inclusive_pixels: bool,
     threshold_inclusive: bool,
     changes: Mapping[str, Any],
+    model: str | None = None,
 ) -> dict[str, Any]:
-    """The content of metrics.json; `changes` are fields of the config other than in training."""
+    """The content of metrics.json.
+
+    Args:
+        evaluation: the figures.
+        step: of the checkpoint; None where a file detected, of which it is not known.
+        inclusive_pixels, threshold_inclusive: as scored.
+        changes: fields of the config other than in training.
+        model: the exported file that detected.
+    """
     return {
         **figures(evaluation.results, evaluation.scores),
         "step": step,
+        "model": model,
         "best_metric": evaluation.best_metric,
         "mAP": _known(evaluation.mean),
         "inclusive_pixels": inclusive_pixels,

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from ssd_jax.data import Example
-from ssd_jax.data.images import decode_example, place_on_canvas
+from ssd_jax.data.images import decode_to_fit, place_on_canvas
 from ssd_jax.recipe import Stages
 
 _REPEATS = 5
@@ -56,7 +56,11 @@ def measure_speed(
     files = [pictures[row % len(pictures)] for row in range(batch_size)]
 
     def decode() -> tuple[np.ndarray, np.ndarray]:
-        placed = [place_on_canvas(decode_example(file), canvas_size) for file in files]
+        decoded = [
+            decode_to_fit(file["image"], file["name"], canvas_size, turned=file["turned"])[0]
+            for file in files
+        ]
+        placed = [place_on_canvas(picture, canvas_size) for picture in decoded]
         return np.stack([image for image, _ in placed]), np.array([s for _, s in placed], np.int32)
 
     decode_seconds, host = _time(decode)

@@ -45,8 +45,6 @@ def _read_coco(path: Path) -> SplitResults:
     categories = sorted((category["id"], category["name"]) for category in content["categories"])
     label_of = {number: k for k, (number, _) in enumerate(categories, start=1)}
     names = [str(name) for _, name in categories]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{path}: several categories are called {', '.join(twice)}")
     objects: dict[int, list[dict[str, Any]]] = {number: [] for number in images}
     for entry in content["annotations"]:
         if entry["image_id"] not in images or entry["category_id"] not in label_of:

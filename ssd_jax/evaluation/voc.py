@@ -64,6 +64,13 @@ class RankedDetections:
         return slice(stop - int(self.num_detections[label - 1]), stop)
 
 
+def reaches(
+    iou: Float64[np.ndarray, "*n"], threshold: float, inclusive: bool
+) -> Bool[np.ndarray, "*n"]:
+    """Whether an IoU is a hit's: as high as the threshold, or above it if that is not inclusive."""
+    return iou >= threshold if inclusive else iou > threshold
+
+
 def rank_detections(
     detections: Sequence[ImageDetections],
     ground_truth: Sequence[ImageGroundTruth],
@@ -107,7 +114,7 @@ def rank_detections(
     ranking = np.lexsort((-scores, found.labels))  # stable: ties stay in order
     found = found.take(ranking)
     best_iou, best_truth = _best_truths(found, truth, inclusive_pixels)
-    near = best_iou >= iou_threshold if threshold_inclusive else best_iou > iou_threshold
+    near = reaches(best_iou, iou_threshold, threshold_inclusive)
     hit = np.zeros(len(ranking), bool)
     _, first = np.unique(best_truth[near], return_index=True)
     hit[np.flatnonzero(near)[first]] = True

@@ -26,13 +26,13 @@ def write(detector: Detector, path: str | Path, *, format: str, batch: int | Non
 
     Args:
       detector: of a checkpoint.
-      path: the file, which is replaced when the new one is whole.
+      path: the file, which is replaced when the new one is whole; its folder is made if need be.
       format: 'stablehlo', by `jax.export` for cpu, cuda and tpu; or 'onnx'.
       batch: images B a call; None is any number.
 
     Raises:
-      ValueError: there is no such format, the batch is below 1, the detector is itself of a file;
-        or, for ONNX, onnx is not installed or the network is not
+      ValueError: there is no such format, the batch is below 1, the path is a folder's, or the
+        detector is itself of a file; or, for ONNX, onnx is not installed or the network is not
         `ssd_jax.model.SSD` on VGG16.
     """
     if batch is not None and batch < 1:
@@ -52,14 +52,20 @@ def write(detector: Detector, path: str | Path, *, format: str, batch: int | Non
         std=tuple(config.model.std),
         detect=config.detect.to_dict(),
     )
-    variables = jax.tree.map(np.asarray, engine.variables)
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: give the name of a file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    variables = jax.tree.map(np.asarray, engine.variables)
     half = path.with_name(path.name + ".part")
-    if format == "onnx":
-        import_extra("onnx", "ONNX files need onnx")
-        from ssd_jax.export import onnx_file
+    try:
+        if format == "onnx":
+            import_extra("onnx", "ONNX files need onnx")
+            from ssd_jax.export import onnx_file
 
-        onnx_file.write(half, model, variables, metadata)
-    else:
-        stablehlo.write(half, build_predict(config, model), variables, metadata)
-    os.replace(half, path)
+            onnx_file.write(half, model, variables, metadata)
+        else:
+            stablehlo.write(half, build_predict(config, model), variables, metadata)
+        os.replace(half, path)
+    finally:
+        half.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from scipy import stats
 from ssd_jax import config as config_lib
 from ssd_jax.console import one_line
 from ssd_jax.evaluation import report
+from ssd_jax.training.interruption import STOPPED
 from ssd_jax.training.loop import train
 from ssd_jax.training.setup import OF_THE_MACHINE
 
@@ -194,7 +195,7 @@ def _train(config: ConfigDict, choice: str, seed: int, folder: Path, console: Co
         console.print(f"{choice}, seed {seed}: {one_line(fault)}", style="red")
         return Run(choice, seed, None, round(time.monotonic() - start, 1))
     if evaluation is None:  # a SIGTERM ended the run; the same command goes on with it
-        raise SystemExit(0)
+        raise SystemExit(STOPPED)
     return Run(choice, seed, evaluation.mean, round(time.monotonic() - start, 1))
 
 

@@ -361,18 +361,25 @@ def _is_format_1(folder: Path) -> bool:
 
 
 def newest_whole(workdir: Path) -> tuple[int, Meta | None]:
-    """The step of a run's newest whole checkpoint and what it says; 0 and None if there is none."""
+    """The step of a run's newest whole checkpoint and what it says; 0 and None if there is none.
+
+    Raises:
+      OSError: the processes do not see the same ones.
+    """
     try:
         checkpoints = Checkpoints(workdir)
     except FileNotFoundError:
+        checkpoints = None
+    latest = checkpoints.latest if checkpoints else None
+    seen = processes.gather(latest)
+    if len(set(seen)) > 1:
+        raise OSError(
+            f"the newest whole checkpoint in {workdir} is of step {seen[0]} for process 0, of the "
+            f"others {', '.join(map(str, seen[1:]))}: start again when all see the same files"
+        )
+    if checkpoints is None or latest is None:
         return 0, None
-    latest = checkpoints.latest
-    return (0, None) if latest is None else (latest, checkpoints.meta(latest))
-
-
-def remove(workdir: Path) -> None:
-    """Deletes the checkpoints of a run, if there are any."""
-    shutil.rmtree(workdir / FOLDER, ignore_errors=True)
+    return latest, checkpoints.meta(latest)
 
 
 def _abstract(tree: Any) -> Any:

@@ -11,7 +11,7 @@ from rich.console import Console
 from ssd_jax.console import progress_bar
 from ssd_jax.data import Batch, Dataset, Policies, load_dataset, train_batches
 from ssd_jax.data.check.summary import forebodings
-from ssd_jax.data.policies import plan
+from ssd_jax.data.policies import check_readable, plan
 from ssd_jax.priors import PriorSpec
 
 
@@ -19,7 +19,8 @@ def load_splits(config: ConfigDict) -> tuple[Dataset, Dataset]:
     """The training and the evaluation split.
 
     Raises:
-      ValueError: their classes differ, or one has no images.
+      ValueError: their classes differ, one has no images, or an image cannot be read and is not to
+        be skipped.
     """
     train_data = load_dataset(config.data, config.data.train)
     eval_data = load_dataset(config.data, config.data.eval)
@@ -28,6 +29,7 @@ def load_splits(config: ConfigDict) -> tuple[Dataset, Dataset]:
             raise ValueError(
                 f"split {dataset.split!r} of {dataset.name} is empty: choose another split"
             )
+        check_readable(dataset, Policies.from_settings(config.data))
     if train_data.class_names != eval_data.class_names:
         raise ValueError(
             f"config.data.train has classes {train_data.class_names}, "

@@ -10,6 +10,9 @@ from jax.experimental import multihost_utils
 
 from ssd_jax import processes
 
+STOPPED = 143
+"""The exit code of a run that SIGTERM ended before its last step, as shells have it."""
+
 
 class Interrupted(Exception):  # noqa: N818
     """Raised out of an evaluation by a run that is asked to stop."""

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import tensorboardX
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from ssd_jax import processes
+from ssd_jax.training.tensorboard import Board
 from ssd_jax.training.wandb_run import WandbRun
 
 LINES = "metrics.jsonl"
@@ -30,13 +30,9 @@ class MetricLog:
         self._writes = workdir is not None
         if workdir is None:
             return
-        path = workdir / LINES
-        kept = []
-        if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= start]
-        path.write_text("".join(f"{line}\n" for line in kept))
-        self._lines = path.open("a")
-        self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
+        _drop_later(workdir / LINES, start)
+        self._lines = (workdir / LINES).open("a")
+        self._board = Board(workdir / "tensorboard", start)
         self._wandb_run = wandb_run
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
@@ -51,7 +47,7 @@ class MetricLog:
         self._lines.write(json.dumps(line, allow_nan=False) + "\n")
         self._lines.flush()
         for name, value in finite.items():
-            self._board.add_scalar(name, value, step)
+            self._board.scalar(step, name, value)
         if self._wandb_run:
             self._wandb_run.write(step, finite)
 
@@ -59,7 +55,7 @@ class MetricLog:
         """Adds an RGB picture."""
         if not self._writes:
             return
-        self._board.add_image(name, image, step, dataformats="HWC")
+        self._board.picture(step, name, image)
         if self._wandb_run:
             self._wandb_run.picture(step, name, image)
 
@@ -86,6 +82,18 @@ def open_log(config: ConfigDict, workdir: Path, start: int) -> MetricLog:
     project = config.train.wandb
     run = WandbRun(project, workdir, config.to_dict(), start) if project else None
     return MetricLog(workdir, start, run)
+
+
+def _drop_later(path: Path, step: int) -> None:
+    """Leaves the lines up to a step in a file; all of them stay until these are written."""
+    if not path.exists():
+        return
+    lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
+    if kept != lines:
+        half = path.with_name(path.name + ".part")
+        half.write_text("".join(kept))
+        half.replace(path)
 
 
 def _step_of(line: str) -> float:

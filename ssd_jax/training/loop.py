@@ -12,7 +12,6 @@ from rich.console import Console
 from ssd_jax import processes
 from ssd_jax.evaluation import report
 from ssd_jax.evaluation.evaluator import Evaluation, detect, evaluate
-from ssd_jax.training import checkpoints as checkpoint_lib
 from ssd_jax.training.checkpoints import Checkpoints
 from ssd_jax.training.faults import Faults
 from ssd_jax.training.inputs import load_batches
@@ -24,9 +23,8 @@ from ssd_jax.training.progress import Progress, is_turn
 from ssd_jax.training.setup import Setup, set_up
 from ssd_jax.training.state import TrainState
 from ssd_jax.training.step import to_device
+from ssd_jax.training.workdir import SHEET, hold, remove
 from ssd_jax.visualize import write_image
-
-SHEET = "detections.png"
 
 
 def train(
@@ -56,7 +54,8 @@ def train(
       is saved.
 
     Raises:
-      ValueError: the config does not fit the data, or the run that is gone on with.
+      ValueError: the config does not fit the data, or the run that is gone on with; or another
+        program trains in `workdir`.
       FloatingPointError: the loss or a gradient is not finite any more.
       OSError: the disk is full, or not the processes' own in common.
       KeyboardInterrupt: Ctrl-C ended the run after a step that is saved.
@@ -65,9 +64,21 @@ def train(
         console = Console(quiet=True)
     elif console is None:
         console = Console(soft_wrap=True, markup=False)  # names in brackets are no markup
+    with hold(workdir):
+        return _train(config, workdir, overwrite, devices, console, profile)
+
+
+def _train(
+    config: ConfigDict,
+    workdir: Path,
+    overwrite: bool,
+    devices: list[jax.Device] | None,
+    console: Console,
+    profile: int,
+) -> Evaluation | None:
+    """`train` in a folder that is this program's own."""
     setup, state = set_up(config, workdir, overwrite, devices, console)
     config, start, rows = setup.config, setup.start, setup.rows
-    processes.check_shared(workdir)
     with contextlib.ExitStack() as resources:
         interruption = resources.enter_context(Interruption())
         batches = load_batches(config, setup.train_data, start, rows, console)
@@ -78,7 +89,7 @@ def train(
         resources.callback(log.close)
         # Only now: what is wrong with the settings has stopped the run before.
         if overwrite:
-            processes.first_before_others(lambda: checkpoint_lib.remove(workdir))
+            processes.first_before_others(lambda: remove(workdir))
         checkpoints = Checkpoints(workdir, config.train.keep, config.train.keep_every)
         resources.callback(checkpoints.close)
         if setup.old:

@@ -37,6 +37,8 @@ OF_THE_MACHINE = (
 # data lies, but neither the network, nor the data, nor what the optimizer remembers.
 FREE_TO_CHANGE = ("train.", "evaluate.", "detect.", "optimizer.", "mesh.", *OF_THE_MACHINE)
 FIXED = ("optimizer.kind",)
+# Of these, what nothing but more steps has a use for.
+OF_STEPS = ("optimizer.", "train.batch_size", "train.accumulate", "train.steps")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,12 +113,19 @@ def set_up(
     config = with_fitted_priors(config, train_data.source.objects, old, console)
     meta = Meta(config, class_names, train_images=len(train_data))
     if old:
-        check_goes_on(old, meta, console)
+        check_goes_on(old, meta, start, console)
     model = build_model(config, class_names)
     look_over(config, train_data, eval_data, model.priors, console)
     if config.optimizer.frozen and config.init == "scratch" and not old:
         console.print(
             "warning: config.optimizer.frozen keeps random weights: config.init is scratch"
+        )
+
+    late = [step for step in config.optimizer.boundaries if step >= config.train.steps]
+    if config.optimizer.schedule == "step" and late:
+        console.print(
+            f"warning: the rate does not fall at config.optimizer.boundaries {late}: the run ends "
+            f"at step {config.train.steps}"
         )
 
     def adapt(fresh: Any) -> Any:
@@ -170,12 +179,13 @@ def with_preprocessing(
     return config
 
 
-def check_goes_on(old: Meta, new: Meta, console: Console) -> None:
+def check_goes_on(old: Meta, new: Meta, start: int, console: Console) -> None:
     """Says in what a run that goes on differs from its checkpoint: fields, and how many images.
 
     Raises:
-      ValueError: in one that makes it another run.
+      ValueError: in one that makes it another run, or that a run which is done has no use for.
     """
+    is_done = start >= new.config.train.steps
     if old.class_names != new.class_names:
         raise ValueError(
             f"the run in this workdir has classes {old.class_names}, the data has "
@@ -186,6 +196,11 @@ def check_goes_on(old: Meta, new: Meta, console: Console) -> None:
             raise ValueError(
                 f"config.{name} is {after!r}, but the run in this workdir has {before!r}: "
                 "set it so, or use --overwrite or another --workdir"
+            )
+        if is_done and name.startswith(OF_STEPS):
+            raise ValueError(
+                f"config.{name} is {after!r}, it was {before!r}, but the run in this workdir is "
+                f"done, at step {start}: use --overwrite or another --workdir"
             )
         console.print(f"config.{name} is now {after!r}, it was {before!r}")
     if old.train_images not in (None, new.train_images):

@@ -1,7 +1,7 @@
 """One training step: augment, match, forward, mine, loss, gradient, update, all on the device."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from ssd_jax.model import SSD
 from ssd_jax.recipe import choose
 from ssd_jax.sharding import place_rows, shardings
 from ssd_jax.training.ema import averaged
+from ssd_jax.training.names import matches, names
 from ssd_jax.training.objective import (
     BATCH_FIELDS,
     Batch,
@@ -133,7 +134,7 @@ def build_train_step(
             f"config.train.accumulate is {accumulate}, which does not divide the "
             f"config.train.batch_size of {batch_size}"
         )
-    _check_norm(config, model, batch_size // accumulate)
+    _check_norm(model, config.optimizer.frozen_statistics, batch_size // accumulate)
     samples_of = build_samples(config, model.priors)
     gradients_of = build_gradients(config, model, mesh)
     rate = learning_rate(config)
@@ -172,18 +173,25 @@ def build_train_step(
     return train_step
 
 
-def _check_norm(config: ConfigDict, model: SSD, images: int) -> None:
+def _check_norm(model: SSD, frozen: Sequence[str], images: int) -> None:
     """Refuses batch norm of a single value, which is its bias whatever the network does.
 
     Its running variance would go to 0, and the same layer be a hundred times as strong in
     evaluation.
     """
-    last = (config.model.batch_norm or config.model.head_batch_norm) and images == 1
-    if last and model.priors.feature_maps[-1] == (1, 1) and not config.optimizer.frozen_statistics:
+    level = len(model.priors.feature_maps) - 1
+    if images > 1 or model.priors.feature_maps[level] != (1, 1):
+        return
+    image = jax.ShapeDtypeStruct((1, *model.priors.image_size, 3), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), image)
+    last = (f"extras/conv{level + 4}_2/*", f"heads/loc_{level}_bn/*", f"heads/conf_{level}_bn/*")
+    normed = [name for name in names(variables.get("batch_stats", {})) if matches(name, last)]
+    if learnt := [name for name in normed if not matches(name, frozen)]:
+        layers = ", ".join(dict.fromkeys(name.rpartition("/")[0] for name in learnt))
         raise ValueError(
-            "batch norm has one value a channel on the last level, of 1 x 1 cells, where a step or "
-            "a part of it (config.train.accumulate) is one image: take two or more, or hold "
-            "config.optimizer.frozen_statistics"
+            f"batch norm has one value a channel on the last level, of 1 x 1 cells ({layers}), "
+            "where a step or a part of it (config.train.accumulate) is one image: take two or "
+            "more, or hold its statistics by config.optimizer.frozen_statistics"
         )
 
 

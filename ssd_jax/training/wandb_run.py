@@ -41,7 +41,7 @@ class WandbRun:
         identity.write_text(f"{self._run.id}\n")
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
-        """Logs scalars of a step; steps must not fall."""
+        """Logs scalars of a step; of one that was done before a break, it keeps the first."""
         self._run.log(scalars, step=step)
 
     def picture(self, step: int, name: str, image: UInt8[np.ndarray, "H W 3"]) -> None:

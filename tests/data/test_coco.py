@@ -130,6 +130,11 @@ def lacking(entries: str, field: str) -> dict[str, Any]:
         (change(annotations={"image_id": 7.5}), ValueError, "'image_id' 7.5, no integer"),
         (change(images={"id": 7}), ValueError, "image id 7 is there twice"),
         (change(categories={"id": 3}), ValueError, "category id 3 is there twice"),
+        (
+            change(categories={"name": "car"}),
+            ValueError,
+            "the categories 3, 90 are all called 'car': rename or merge them",
+        ),
         (change(images={"file_name": "z.jpg"}), FileNotFoundError, r"no image .*z\.jpg.*id 42"),
     ],
 )

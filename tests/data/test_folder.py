@@ -9,6 +9,7 @@ import pytest
 from ssd_jax.data.example import Dataset
 from ssd_jax.data.folder import VocFolder
 from ssd_jax.data.loader import eval_batches
+from ssd_jax.data.policies import Policies, check_readable
 from tests.data import make
 
 BCCD = Path(__file__).parents[2] / "../shared/data/bccd"
@@ -107,6 +108,9 @@ def test_a_picture_of_no_known_size_is_left_to_the_policy(root: Path, caplog):
     np.testing.assert_array_equal(batch["index"], [0, -1])
     with pytest.raises(ValueError, match=r"image 'a\.jpg of x, split train' cannot"):
         list(eval_batches(dataset, batch_size=2, canvas_size=100, slots=0))
+    check_readable(dataset, Policies(undecodable="skip"))
+    with pytest.raises(ValueError, match=r"image .*JPEGImages/a\.jpg cannot be read: replace"):
+        check_readable(dataset, Policies())
 
 
 def test_exif_is_followed_where_the_annotated_size_says_so(root: Path):

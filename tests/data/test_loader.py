@@ -123,6 +123,19 @@ def test_every_epoch_is_a_new_permutation(dataset: Dataset):
     assert len({tuple(epoch) for epoch in epochs}) == 4
 
 
+def test_the_orders_of_seeds_are_not_those_of_others_epochs(dataset: Dataset):
+    """Two epochs one after the other are in no run of another seed; seeds are any integers."""
+
+    def pairs_of_epochs(seed: int, count: int) -> set[tuple[int, ...]]:
+        rows = [batch["index"].tolist() for batch in train(dataset, count, batch_size=7, seed=seed)]
+        return {(*one, *next_one) for one, next_one in itertools.pairwise(rows)}
+
+    first = pairs_of_epochs(0, 40)
+    assert len(first) == 39
+    for seed in (1, 2, 3, -1, 2**40 + 1):
+        assert not pairs_of_epochs(seed, 4) & first
+
+
 def test_a_batch_follows_from_seed_and_step(dataset: Dataset):
     batches = train(dataset, 12)
     assert_same(batches, train(dataset, 12))

@@ -15,7 +15,13 @@ import numpy as np
 import pytest
 
 from ssd_jax.detecting.records import Records
-from ssd_jax.detecting.run import Work, detect_pictures, detect_video, pixels_of
+from ssd_jax.detecting.run import (
+    Work,
+    class_folder_name,
+    detect_pictures,
+    detect_video,
+    pixels_of,
+)
 from ssd_jax.detecting.sources import Source, sources_in
 from ssd_jax.detecting.video import Frame, VideoReader, VideoWriter
 from tests.colors import color_detector, picture, save
@@ -265,6 +271,21 @@ def test_records_are_whole_after_a_break(tmp_path):
     assert images[0]["file"] == rows[0]["file"] == "a,b.jpg"
 
 
+def test_a_break_while_a_picture_is_written_leaves_the_others(tmp_path, monkeypatch):
+    found = color_detector()(picture(RED))
+    with pytest.raises(KeyboardInterrupt), Records(tmp_path) as records:
+        records.add("a.jpg", found)
+        monkeypatch.setattr(json, "dumps", interrupted)
+        records.add("b.jpg", found)
+    monkeypatch.undo()
+    images, _ = read_records(tmp_path)
+    assert [image["file"] for image in images] == ["a.jpg"]
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
 def test_a_file_name_that_is_no_utf_8_is_escaped(tmp_path):
     result = color_detector()(picture(RED))
     name = os.fsdecode(b"caf\xe9 \xc3\xa9.jpg")
@@ -273,6 +294,42 @@ def test_a_file_name_that_is_no_utf_8_is_escaped(tmp_path):
     images, rows = read_records(tmp_path)
     assert os.fsencode(images[0]["file"]) == b"caf\xe9 \xc3\xa9.jpg"
     assert rows[0]["file"] == "caf\\udce9 é.jpg"
+
+
+def test_pictures_and_videos_may_have_names_that_are_no_utf_8(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    drawn, filmed = (os.fsdecode(b"caf\xe9" + suffix) for suffix in (b".png", b".mp4"))
+    save(folder / "a.png", picture(RED)).rename(folder / drawn)
+    write_video(folder / "a.mp4", moving(3), 10).rename(folder / filmed)
+    video, still = sources_in([str(folder)], out)
+    with Records(out) as records:
+        work = work_for(out, records)
+        assert detect_pictures(work, [still], lambda: None) == []
+        with VideoReader(video.path) as reader:
+            detect_video(work, reader, video, lambda: None)
+    assert records.images == 4
+    assert {path.name for path in out.iterdir()} >= {drawn, filmed}
+    assert (out / filmed).stat().st_size > 500
+
+
+def test_a_name_too_long_to_add_to_costs_the_others_nothing(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    long = 250 * "a"
+    for name in ("0.png", f"{long}.png", "b.png"):
+        save(folder / "x.png", picture(RED)).rename(folder / name)
+    with Records(out) as records:
+        work = work_for(out, records, crop=True)
+        (fault,) = detect_pictures(work, sources_in([str(folder)], out), lambda: None)
+    assert long in str(fault)
+    assert records.images == 2
+
+
+def test_crops_of_classes_are_never_in_one_folder():
+    names = ["car", "C++", "C#", "30 km/h", "30_km_h", "<", ">", "..", "%2F", "/", "Bäume 木"]
+    folders = [class_folder_name(name) for name in names]
+    assert len(set(folders)) == len(names)
+    assert [folders[0], folders[4], folders[10]] == ["car", "30_km_h", "Bäume 木"]
+    assert not any("/" in folder or folder in (".", "..") for folder in folders)
 
 
 @pytest.mark.parametrize(

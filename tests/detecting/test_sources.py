@@ -31,8 +31,12 @@ def test_links_are_followed_and_what_the_system_hides_is_not(tmp_path):
     (tmp_path / "a/x.png").mkdir()
     (tmp_path / "a/linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "a/round").symlink_to(tmp_path / "a")
+    touch(tmp_path / "a/runs/one/deep/3.jpg", tmp_path / "a/.hidden/4.jpg")
+    (tmp_path / "a/deepest").symlink_to(tmp_path / "a/runs/one/deep")
+    (tmp_path / "a/runs/latest").symlink_to(tmp_path / "a/runs/one")
+    (tmp_path / "a/twice").symlink_to(tmp_path / "elsewhere")
     found = sources_in([str(tmp_path / "a")], tmp_path / "out")
-    assert [str(s.name) for s in found] == ["1.jpg", "linked/2.jpg"]
+    assert [str(s.name) for s in found] == ["1.jpg", "linked/2.jpg", "runs/one/deep/3.jpg"]
 
 
 def test_a_file_whose_name_has_a_glob_in_it(tmp_path):

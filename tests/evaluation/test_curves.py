@@ -50,6 +50,15 @@ def test_calibration_by_hand():
     assert bins.error == pytest.approx(expected)
 
 
+def confusion(results, threshold_inclusive=True):
+    return confusion_matrix(
+        results,
+        np.array([0.5, 0.5]),
+        inclusive_pixels=False,
+        threshold_inclusive=threshold_inclusive,
+    )
+
+
 def test_confusion_by_hand():
     truth = objects((box(0), 1), (box(1), 1), (box(2), 2), (box(3), 2, True), (box(4), 2))
     found = detected(
@@ -60,15 +69,26 @@ def test_confusion_by_hand():
         (box(4), 0.2, 2),  # below the threshold: the object is not found
     )
     results = split_results([found], [truth], ["one", "two"])
-    matrix = confusion_matrix(results, np.array([0.5, 0.5]), inclusive_pixels=False)
+    matrix = confusion(results)
     np.testing.assert_array_equal(matrix, [[0, 1, 0], [0, 1, 1], [2, 0, 0]])
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_an_iou_of_a_half_pairs_where_it_is_a_hit(ignored):
+    results = split_results(
+        [detected(([0, 0, 10, 5], 0.9, 1))], [objects(([0, 0, 10, 10], 1, ignored))], ["one", "two"]
+    )
+    apart = [0, 1, 0], [0 if ignored else 1, 0, 0], [0, 0, 0]
+    together = [0, 0, 0], [0, 0 if ignored else 1, 0], [0, 0, 0]
+    np.testing.assert_array_equal(confusion(results, threshold_inclusive=False), apart)
+    np.testing.assert_array_equal(confusion(results, threshold_inclusive=True), together)
 
 
 def test_the_nearest_pair_first_each_only_once():
     truth = objects(([0, 0, 10, 10], 1))
     found = detected(([0, 0, 10, 8], 0.9, 2), ([0, 0, 10, 10], 0.6, 1))
     results = split_results([found], [truth], ["one", "two"])
-    matrix = confusion_matrix(results, np.array([0.5, 0.5]), inclusive_pixels=False)
+    matrix = confusion(results)
     np.testing.assert_array_equal(matrix, [[0, 0, 1], [0, 1, 0], [0, 0, 0]])
 
 

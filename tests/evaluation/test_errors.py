@@ -9,21 +9,24 @@ from tests.evaluation.make import detected, objects, random_results, split_resul
 from tests.reference import tide
 
 
-def errors_of(results):
+def errors_of(results, threshold_inclusive=False):
     ranked = rank_detections(
         results.detections,
         results.ground_truth,
         num_classes=results.num_classes,
         inclusive_pixels=False,
-        threshold_inclusive=False,
+        threshold_inclusive=threshold_inclusive,
     )
-    return ranked, classify_errors(results, ranked, inclusive_pixels=False)
+    errors = classify_errors(
+        results, ranked, inclusive_pixels=False, threshold_inclusive=threshold_inclusive
+    )
+    return ranked, errors
 
 
-def of_one(found, truth):
+def of_one(found, truth, **verdict):
     """The kind of the worst scored detection, what is missed, and the costs by name."""
     results = split_results([detected(*found)], [objects(*truth)], ["one", "two"])
-    ranked, errors = errors_of(results)
+    ranked, errors = errors_of(results, **verdict)
     kind = errors.kind[np.argmin(ranked.scores)]
     name = "hit" if kind == NO_ERROR else KINDS[kind]
     return name, errors.missed[0].tolist(), dict(zip(KINDS, errors.cost, strict=True))
@@ -49,6 +52,17 @@ def test_each_kind_by_hand(box, label, kind, missed):
     assert of_one([(box, 0.9, label)], [(THERE, 1)])[:2] == (kind, [missed])
 
 
+def test_an_iou_of_a_half_is_what_the_verdict_says():
+    half = [0, 0, 10, 5]
+    for found, inclusive, exclusive in (
+        ([(half, 0.9, 1)], "hit", "box"),
+        ([(THERE, 0.9, 1), (half, 0.5, 1)], "duplicate", "box"),
+        ([(half, 0.9, 2)], "class", "class"),
+    ):
+        assert of_one(found, [(THERE, 1)], threshold_inclusive=True)[0] == inclusive
+        assert of_one(found, [(THERE, 1)], threshold_inclusive=False)[0] == exclusive
+
+
 def test_a_second_hit_is_a_duplicate():
     kind, missed, cost = of_one([(THERE, 0.9, 1), (THERE, 0.5, 1)], [(THERE, 1)])
     assert (kind, missed) == ("duplicate", [False])
@@ -71,11 +85,12 @@ def test_costs_by_hand():
     assert cost["box"] == pytest.approx(1 / 2)
 
 
+@pytest.mark.parametrize("threshold_inclusive", [False, True])
 @pytest.mark.parametrize("seed", range(12))
-def test_random_sets_equal_the_literal_definitions(seed):
+def test_random_sets_equal_the_literal_definitions(seed, threshold_inclusive):
     rng = np.random.default_rng(seed)
     results = random_results(rng, images=30, classes=3, difficult=0.15, crowds=0.05)
-    ranked, errors = errors_of(results)
+    ranked, errors = errors_of(results, threshold_inclusive)
     rows = [
         {
             "image": int(ranked.images[n]),
@@ -94,7 +109,7 @@ def test_random_sets_equal_the_literal_definitions(seed):
         ]
         for image in results.ground_truth
     ]
-    kinds, missed, costs = tide.analyse(rows, truth, (1, 2, 3))
+    kinds, missed, costs = tide.analyse(rows, truth, (1, 2, 3), threshold_inclusive)
     ours = errors.kind[np.lexsort((ranked.rows, ranked.images))]
     expected = [KINDS.index(k) if k in KINDS else NO_ERROR for k in kinds]
     np.testing.assert_array_equal(ours, expected)

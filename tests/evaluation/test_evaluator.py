@@ -55,7 +55,7 @@ def test_the_sheet_and_the_report_show_the_others(evaluation):
     red = (sheet[..., 0] > 150) & (sheet[..., 1:].max(axis=-1) < 100)
     assert red[:, :300].any()
     assert red[:, 300:].any()
-    errors = classify_errors(results, ranked, inclusive_pixels=False)
+    errors = classify_errors(results, ranked, inclusive_pixels=False, threshold_inclusive=False)
     items, pictures = gallery_content(
         results, choose_items(results, ranked, errors), evaluation.picture
     )

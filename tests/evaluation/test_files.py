@@ -108,7 +108,8 @@ def test_categories_of_one_name_are_refused(results, tmp_path):
     content["categories"][2]["name"] = content["categories"][0]["name"]
     path = tmp_path / "truth.json"
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"truth\.json: several categories are called class 1"):
+    message = r"truth\.json: the categories 2, 8 are all called 'class 1'"
+    with pytest.raises(ValueError, match=message):
         read_ground_truth(path, "")
 
 

@@ -19,7 +19,7 @@ def test_a_picture_that_exif_turns_is_shown_as_it_was_annotated(tmp_path):
     scores = score(results, ["voc"], inclusive_pixels=False, threshold_inclusive=False)
     evaluation = Evaluation(dataset, results, [0], None, scores, "voc")
     ranked = scores.ranked
-    errors = classify_errors(results, ranked, inclusive_pixels=False)
+    errors = classify_errors(results, ranked, inclusive_pixels=False, threshold_inclusive=False)
     items, pictures = gallery_content(
         results, choose_items(results, ranked, errors), evaluation.picture
     )

@@ -146,8 +146,11 @@ def test_the_command_lines(workdir, detector, pictures, tmp_path):
     listed = json.loads((tmp_path / "found" / "detections.json").read_text())
     found = [box["class"] for box in listed["images"][0]["detections"]]
     assert found == detector(pictures[0]).names
-    run_python("evaluate.py", "--ckpt", workdir, "--model", model, "--metrics", "voc07")
+    printed = run_python("evaluate.py", "--ckpt", workdir, "--model", model, "--metrics", "voc07")
     results = workdir / "evaluation" / "train[:6]-model.onnx-default"
+    metrics = json.loads((results / "metrics.json").read_text())
+    assert (metrics["model"], metrics["step"]) == ("model.onnx", None)
+    assert "model.onnx  mAP" in printed and "step" not in printed
     rows = json.loads((results / "detections.json").read_text())
     truth = json.loads((results / "ground_truth.json").read_text())
     first = truth["images"][0]["id"]
@@ -243,7 +246,8 @@ def test_broken_onnx_files_are_told(files, tmp_path):
 
 @pytest.mark.parametrize("format", ["onnx", "stablehlo"])
 def test_a_file_is_replaced_only_by_a_whole_one(detector, tmp_path, monkeypatch, format):
-    path = tmp_path / "model"
+    path = tmp_path / "new" / "model"
+    write(detector, path, format=format)
     path.write_text("of before")
 
     def save(_, half):
@@ -259,8 +263,11 @@ def test_a_file_is_replaced_only_by_a_whole_one(detector, tmp_path, monkeypatch,
         with pytest.raises(OSError, match="no space left"):
             write(detector, path, format=format)
     assert path.read_text() == "of before"
+    assert [each.name for each in path.parent.iterdir()] == ["model"]
     write(detector, path, format=format)
-    assert [each.name for each in tmp_path.iterdir()] == ["model"]
+    assert [each.name for each in path.parent.iterdir()] == ["model"]
+    with pytest.raises(ValueError, match="new is a folder: give the name of a file"):
+        write(detector, path.parent, format=format)
     assert export.load(path).class_names == CLASS_NAMES
 
 

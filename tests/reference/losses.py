@@ -36,6 +36,6 @@ def multibox_loss(loc, conf, loc_targets, label_targets, neg_pos_ratio=3.0, min_
         num_mined += len(mined)
         conf_sum += sum(difficulty[p] for p in mined)
     normalizer = max(1, num_positives)
-    if min_negatives and neg_pos_ratio:
-        normalizer = max(normalizer, num_mined / neg_pos_ratio)
+    if min_negatives:
+        normalizer = max(normalizer, num_mined / neg_pos_ratio if neg_pos_ratio else num_mined)
     return loc_sum / normalizer, conf_sum / normalizer

@@ -14,13 +14,17 @@ def iou(a, b):
     return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
 
 
-def analyse(detections, ground_truth, classes):
+def analyse(detections, ground_truth, classes, threshold_inclusive):
     """Kinds of all mistakes and what each kind costs.
 
     detections: dicts with image, score, label, box; ground_truth: for each image a list of dicts
-    with label, box, ignored. Returns (kinds of the detections, sets of missed (image, object),
-    name -> cost).
+    with label, box, ignored; threshold_inclusive: an IoU of T_F is a hit's. Returns (kinds of the
+    detections, sets of missed (image, object), name -> cost).
     """
+
+    def is_near(overlap):
+        return overlap > T_F or (threshold_inclusive and overlap == T_F)
+
     ranking = sorted(range(len(detections)), key=lambda i: -detections[i]["score"])
     found, kinds, about, counted = set(), [None] * len(detections), {}, []
     for i in ranking:  # VOC's verdict
@@ -32,7 +36,7 @@ def analyse(detections, ground_truth, classes):
         ]
         best, j = max(own, default=(0, 0))
         key = (d["image"], -j)
-        if best > T_F:
+        if is_near(best):
             if ground_truth[d["image"]][-j]["ignored"]:
                 kinds[i] = "ignored"
                 continue
@@ -51,11 +55,11 @@ def analyse(detections, ground_truth, classes):
         ]
         correct = max((o for o in objects if o[2]), key=lambda o: o[0], default=(0, None))
         incorrect = max((o for o in objects if not o[2]), key=lambda o: o[0], default=(0, None))
-        if T_B <= correct[0] <= T_F:
+        if T_B <= correct[0] and not is_near(correct[0]):
             kinds[i], about[i] = "box", correct[1]
         elif incorrect[0] >= T_F:
             kinds[i], about[i] = "class", incorrect[1]
-        elif correct[0] > T_F:
+        elif is_near(correct[0]):
             kinds[i] = "duplicate"
         elif max(correct[0], incorrect[0]) <= T_B:
             kinds[i] = "background"

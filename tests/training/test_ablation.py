@@ -113,7 +113,7 @@ def test_an_ablation_can_be_shared(tmp_path, trained):
 
 def test_what_was_begun_goes_on_as_the_same_recipe_only(tmp_path, trained, monkeypatch):
     config, console = config_lib.base(), Console(file=io.StringIO(), width=200)
-    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+    with monkeypatch.context() as patched, pytest.raises(SystemExit, match="143"):
         patched.setattr(ablation, "train", lambda *_, **__: None)  # ended by a SIGTERM
         ablate(config, {"high rate": {"optimizer.rate": 0.25}}, 1, tmp_path, console)
     changed = config.copy_and_resolve_references()

@@ -10,6 +10,7 @@ import pytest
 from jax.experimental import multihost_utils
 
 from ssd_jax import config as config_lib
+from ssd_jax import processes
 from ssd_jax.recipe import build_model
 from ssd_jax.training import checkpoints as checkpoint_lib
 from ssd_jax.training.checkpoints import Checkpoints, Meta, newest_whole
@@ -265,6 +266,13 @@ def test_none_whole_is_told(two_steps, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no whole checkpoint .*manifest\.sha256"):
         Checkpoints(tmp_path).choose(None, best=False)
     assert newest_whole(tmp_path) == (0, None)
+
+
+def test_processes_that_see_other_checkpoints_do_not_begin(two_steps, monkeypatch):
+    for seen in ([2, 1], [2, None]):
+        monkeypatch.setattr(processes, "gather", lambda _, seen=seen: seen)
+        with pytest.raises(OSError, match=rf"step 2 for process 0, of the others {seen[1]}"):
+            newest_whole(two_steps[0])
 
 
 def test_the_list_is_sha256sums_own(two_steps):

@@ -83,11 +83,11 @@ def start_two(*arguments: str, heartbeat: int = 300) -> list[subprocess.Popen]:
     ]
 
 
-def outputs(started: list[subprocess.Popen]) -> list[str]:
-    """What each printed, when both have ended well."""
+def outputs(started: list[subprocess.Popen], code: int = 0) -> list[str]:
+    """What each printed, when both have ended with this code."""
     both = [process.communicate(timeout=300) for process in started]
     for process, (printed, told) in zip(started, both, strict=True):
-        assert process.returncode == 0, printed + told
+        assert process.returncode == code, printed + told
     return [printed for printed, _ in both]
 
 
@@ -130,7 +130,7 @@ def test_two_processes_train_and_evaluate_as_one(tmp_path, shapes_folder):
     assert_same_parameters(two, one)
     assert losses(two) == losses(one)
     assert len(losses(two)) == 8
-    names = {"checkpoints", "detections.png", "metrics.jsonl", "tensorboard"}
+    names = {".lock", "checkpoints", "detections.png", "metrics.jsonl", "tensorboard"}
     assert {path.name for path in two.iterdir()} == names
 
     out = tmp_path / "evaluated"
@@ -171,7 +171,7 @@ def test_sigterm_to_one_stops_both_and_one_goes_on(tmp_path, shapes_folder):
     started = start_two(*training(tmp_path, shapes_folder, 3000), *flags)
     wait_for_step(tmp_path, 3, started)
     started[1].send_signal(signal.SIGTERM)
-    first, _ = outputs(started)
+    first, _ = outputs(started, code=143)
     _, _, step = load_checkpoint(tmp_path / "run")
     assert 3 < step < 3000
     assert f"stopped by SIGTERM of a process: step {step} of 3000 is saved" in " ".join(

@@ -14,19 +14,33 @@ from tests.data import make
 NAMES = ("cat", "dog")
 
 
-def going_on(class_names=NAMES, images=(None, None), **fields) -> str:
+def going_on(class_names=NAMES, images=(None, None), start=0, **fields) -> str:
     """What is printed of a run that goes on with other fields than it began with."""
     old, new = config_lib.base(), config_lib.base()
     new.update_from_flattened_dict(fields)
     printed = io.StringIO()
     before = Meta(old, NAMES, train_images=images[0])
     after = Meta(new, class_names, train_images=images[1])
-    check_goes_on(before, after, Console(file=printed, width=200))
+    check_goes_on(before, after, start, Console(file=printed, width=200))
     return printed.getvalue()
 
 
 def test_the_same_config_says_nothing():
     assert going_on() == going_on(images=(5, 5)) == going_on(images=(None, 5)) == ""
+
+
+@pytest.mark.parametrize(
+    "change", [{"optimizer.rate": 0.5}, {"train.steps": 50}, {"train.batch_size": 8}], ids=str
+)
+def test_a_run_that_is_done_is_not_shown_as_one_of_other_settings(change):
+    last = config_lib.base().train.steps
+    assert "config." in going_on(start=10, **change)
+    with pytest.raises(ValueError, match=rf"is done, at step {last}: use --overwrite or another"):
+        going_on(start=last, **change)
+
+
+def test_a_run_that_is_done_may_be_evaluated_otherwise():
+    assert "evaluate.batch_size is now 3" in going_on(start=10**9, **{"evaluate.batch_size": 3})
 
 
 def test_other_numbers_of_images_are_told():

@@ -167,6 +167,14 @@ def test_a_batch_that_has_no_such_parts_is_refused():
     config.train.accumulate = 8
     with pytest.raises(ValueError, match=r"batch norm has one value a channel .* 1 x 1 cells"):
         build_train_step(config, build_model(config, CLASSES), build_optimizer(config))
+    config.optimizer.frozen_statistics = ("backbone/*",)
+    with pytest.raises(ValueError, match=r"1 x 1 cells \(extras/conv7_2/bn\), where"):
+        build_train_step(config, build_model(config, CLASSES), build_optimizer(config))
+    config.optimizer.frozen_statistics = ("extras/conv7_2/*",)
+    build_train_step(config, build_model(config, CLASSES), build_optimizer(config))
+    config.model.head_batch_norm = True
+    with pytest.raises(ValueError, match=r"\(heads/conf_3_bn, heads/loc_3_bn\), where"):
+        build_train_step(config, build_model(config, CLASSES), build_optimizer(config))
     config.train.accumulate = 3
     with pytest.raises(ValueError, match=r"train\.accumulate is 3, .*batch_size of 8"):
         build_train_step(config, build_model(config, CLASSES), build_optimizer(config))

@@ -3,9 +3,12 @@
 import gzip
 import io
 import json
+import os
 import struct
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +31,7 @@ from tests.small import small_config
 from tests.training.test_step import random_batch
 
 CLASSES = ("cat", "dog")
+ROOT = Path(__file__).parents[2]
 
 
 def board_events(workdir):
@@ -51,6 +55,48 @@ def test_what_is_not_finite_is_null_and_no_point(tmp_path):
     assert values.keys() == {"rate", "training"}
     assert values["rate"].simple_value == 0.5
     assert (values["training"].image.height, values["training"].image.width) == (4, 6)
+
+
+def test_a_run_that_goes_on_drops_what_it_does_again(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    whole = '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n'
+    path.write_text(whole)
+    before = path.stat().st_ino
+    MetricLog(tmp_path, 2).close()
+    assert (path.read_text(), path.stat().st_ino) == (whole, before)
+    path.write_text(whole + '{"step": 3, "loss": 1.0}\n{"step": 2, "lo')
+    log = MetricLog(tmp_path, 2)
+    log.write(3, {"loss": 0.5})
+    log.close()
+    assert path.read_text() == whole + '{"step": 3, "loss": 0.5}\n'
+    assert {each.name for each in tmp_path.iterdir()} == {"metrics.jsonl", "tensorboard"}
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from ssd_jax.training.log import MetricLog
+
+log = MetricLog(Path(sys.argv[1]), 0)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write past the limit is an OSError
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+step = 0
+while True:  # TensorBoard's file, of ten times as much a step, is full long before the other
+    step += 1
+    log.write(step, {"loss": 1.0})
+    for number in range(20):
+        log._board.scalar(step, f"layer {number}", 1.0)
+"""
+
+
+def test_a_full_disk_ends_a_run_and_does_not_hang_it(tmp_path):
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert "OSError: [Errno 27] File too large" in done.stderr.splitlines()[-1]
 
 
 class FakeRun:

@@ -98,7 +98,8 @@ def check(config: ConfigDict, out: Path, console: Console, *, quick: bool) -> li
 
     examples = _examples(listings[0], problems, splits[0].objects, spec)
     write_image(out / PICTURE, draw(splits, class_names, spec, fits, examples))
-    (out / PROBLEMS).write_text(to_text(problems), encoding="utf-8")
+    text = to_text(problems)
+    (out / PROBLEMS).write_text(text, encoding="utf-8", errors="backslashreplace")
     console.print(f"{report.verdict(problems)}; {PICTURE} and {PROBLEMS} are in {out}")
     return problems
 

@@ -23,6 +23,7 @@ from ssd_jax.data.coco import (
     entry_fault,
     first_by_id,
     names_of_part,
+    namesakes,
     read_sections,
 )
 
@@ -48,6 +49,7 @@ def list_coco(
     sound = {name: _sound(content[name], name, path, split, problems) for name in REQUIRED}
     categories, again = first_by_id(sound["categories"])
     problems += [_broken(path, split, f"category id {n} is there twice") for n in again]
+    problems += [_broken(path, split, fault) for fault in namesakes(categories.values())]
     names = {number: str(category["name"]) for number, category in sorted(categories.items())}
     images, again = first_by_id(sound["images"])
     of_part = names_of_part([image["file_name"] for image in images.values()], part, fraction)

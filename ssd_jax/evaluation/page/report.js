@@ -57,7 +57,8 @@ function summary() {
   byId("title").textContent = `${data.dataset} ${data.split}`;
   document.title = `${data.dataset} ${data.split}: SSD evaluation`;
   const changes = Object.entries(data.changes).map(([field, value]) => ` · ${field} ${value}`).join("");
-  byId("subtitle").textContent = `step ${count(data.step)} · ${count(data.images)} images · ${names.length - 1} classes${changes}`;
+  const detectedBy = data.model ?? `step ${count(data.step)}`;
+  byId("subtitle").textContent = `${detectedBy} · ${count(data.images)} images · ${names.length - 1} classes${changes}`;
   const cards = metrics.map((metric) => [figure(data.means[metric]), data.titles[metric]]);
   if (data.coco) cards.push([figure(data.coco.AP50), "COCO AP at IoU .5"], [figure(data.coco.AR_100), "COCO AR, 100 detections"]);
   const classes = Object.values(data.classes);

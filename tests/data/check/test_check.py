@@ -237,6 +237,8 @@ def test_classes_that_differ_between_the_splits(tmp_path: Path, names: tuple[str
          ]}, "annotation 4 has the area '900', no number"),
         ({"categories": [{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}]},
          "category id 1 is there twice"),
+        ({"categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "cat"}]},
+         "the categories 1, 2 are all called 'cat': rename or merge them"),
         ({"annotations": [7]}, "entry 0 of annotations is 7, no object"),
     ],
 )  # fmt: skip

@@ -1,0 +1,54 @@
+"""How much memory this process may still take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+# Of a control group: its limit, what it uses, and in its memory.stat what of that are files, which
+# the system gives up when memory is short.
+_VERSION_2 = ("memory.max", "memory.current", "inactive_file")
+_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+
+
+def free_bytes(root: Path = Path("/")) -> int:
+    """What the machine has free, or what the control groups of a container or a job leave.
+
+    Args:
+      root: Where `proc` and `sys` lie.
+    """
+    return min([psutil.virtual_memory().available, *_left_by_groups(root)])
+
+
+def _left_by_groups(root: Path) -> Iterator[int]:
+    """Of each control group of this process that has a limit, the bytes that are left."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            mount, files = root / "sys/fs/cgroup", _VERSION_2
+        elif "memory" in controllers.split(","):
+            mount, files = root / "sys/fs/cgroup/memory", _VERSION_1
+        else:
+            continue
+        inside = Path(path.lstrip("/"))
+        # In a container the path may be the host's, and its own group the mount itself.
+        for group in dict.fromkeys([inside, *inside.parents, Path()]):
+            left = _left(mount / group, *files)
+            if left is not None:
+                yield left
+
+
+def _left(group: Path, limit: str, usage: str, reclaimable: str) -> int | None:
+    """Bytes that a group leaves; None of one without a limit, or that is not seen from here."""
+    try:
+        most, used = int((group / limit).read_text()), int((group / usage).read_text())
+        figures = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return max(0, most - used + int(figures.get(reclaimable, 0)))
+    except (OSError, ValueError):  # 'max' is no limit
+        return None
