@@ -449,6 +449,16 @@ def test_the_exit_code_tells_errors(faulty: Path, tmp_path: Path):
     )
 
 
+def test_a_folder_whose_name_is_no_utf_8_is_looked_over(tmp_path: Path):
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    make.voc_folder(root, {"a": [GOOD]}, {"train": ["a"], "test": ["a"]})
+    options = ("--config", "configs/custom_voc.py", "--out", str(tmp_path / "out"))
+    done = run_command(*options, f"--config.data.root={root}")  # one picture in both splits
+    assert done.returncode == 1, done.stderr
+    assert "1 error" in done.stdout and "caf\\udce9" in done.stdout
+    assert "caf\\udce9" in (tmp_path / "out/problems.txt").read_text(encoding="utf-8")
+
+
 @pytest.mark.skipif(not BCCD.is_dir(), reason="no ../shared/data/bccd beside the project")
 def test_the_two_degenerate_boxes_of_bccd(tmp_path: Path):
     config = config_of(BCCD, train="trainval")
