@@ -117,6 +117,7 @@ def main(arguments: Sequence[str]) -> None:
         )
     threshold = thresholds(detector.class_names)
     console = Console(soft_wrap=True, markup=False)
+    cli.make_folder(out)
     with progress_bar(console) as bar:
         bar.add_task("compiling", total=None)
         detector.warm_up(batch_size)

@@ -17,7 +17,6 @@ of the split.
 """
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ FOLDERS = {
 
 # Fields of the config; a folder is a flag, for where it lies changes no result.
 CHANGEABLE = (
-    *("detect.*", "evaluate.*", "data.kind", "data.fraction", "data.name"),
+    *("detect.*", "evaluate.*", "data.kind", "data.fraction", "data.name", "data.undecodable"),
     *("data.image_feature", "data.boxes_feature", "data.labels_feature"),
 )
 
@@ -113,7 +112,7 @@ def main(arguments: Sequence[str]) -> None:
     detected_by = f"step {step}" if engine is None else Path(MODEL.value).name
     out = Path(OUT.value) if OUT.value else results_folder(workdir, dataset.split, changes)
     if processes.is_first():
-        make_folder(out)
+        cli.make_folder(out)
     with progress_bar(console) as bar:
         task = bar.add_task(f"evaluating {detected_by}", total=len(dataset))
         detected = detect(
@@ -141,6 +140,7 @@ def main(arguments: Sequence[str]) -> None:
             tell(console, evaluation, detected_by)
             figures = json.dumps(metrics, indent=2) + "\n"
             files = report.result_files(evaluation.results)
+            (out / "report.html").unlink(missing_ok=True)  # it would be of other figures
             report.write_files(out, {**files, "metrics.json": figures})
             console.print(
                 f"{detected.speed}; metrics.json, detections.json and comp4/ are in {out}"
@@ -164,22 +164,6 @@ def results_folder(workdir: Path, split: str, changes: Mapping[str, Any]) -> Pat
     for field, value in changes.items():
         name += f"-{field.rpartition('.')[2]}={value}".replace("/", "_")
     return workdir / "evaluation" / name
-
-
-def make_folder(folder: Path) -> None:
-    """Makes the folder of the results before the work that they cost.
-
-    Raises:
-      OSError: files cannot be written there.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as fault:
-        raise OSError(
-            f"cannot write into {folder} ({fault.strerror}): give another folder as --out"
-        ) from None
 
 
 def open_dataset(config: ConfigDict, class_names: tuple[str, ...]) -> Dataset:

@@ -33,6 +33,7 @@ WARM_UP = 1 / 3
 GROWTH_AN_HOUR = 0.01
 GROWTH_IN_ALL = 16.0  # MiB
 ENDLESS = 10**9
+STOPPED = 143  # train.py's exit code where SIGTERM ended it
 
 
 def sample(process: psutil.Process) -> tuple[float, int] | None:
@@ -63,7 +64,9 @@ def watch(command: list[str], minutes: float, every: float, log: Path) -> tuple[
         ended_early = running.poll() is not None
         running.send_signal(signal.SIGTERM)
         code = running.wait()
-    return samples, code or int(ended_early)
+    if ended_early:
+        return samples, code or 1
+    return samples, 0 if code == STOPPED else code or 1
 
 
 def judge(samples: list[Any]) -> dict[str, Any]:

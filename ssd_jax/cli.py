@@ -6,8 +6,10 @@ import io
 import logging
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
@@ -106,6 +108,22 @@ def define_model() -> tuple[Any, Any]:
         "runtime", None, export.RUNTIMES, "What runs --model [jax, onnxruntime]."
     )
     return model, runtime
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the folder of `--out`, before the work that its content costs.
+
+    Raises:
+      OSError: files cannot be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as fault:
+        raise OSError(
+            f"cannot write into {folder} ({fault.strerror}): give another folder as --out"
+        ) from None
 
 
 def run(main: Callable[[Sequence[str]], None], *, fields_apart: bool = False) -> None:

@@ -13,7 +13,7 @@ from jaxtyping import Float32, Int32, UInt8
 
 from ssd_jax import export, hub
 from ssd_jax.engine import Engine, JaxEngine
-from ssd_jax.model_card import model_card
+from ssd_jax.model_card import model_card, publishable
 from ssd_jax.pictures import Picture, PilImage, Placed, place, read_picture
 from ssd_jax.pipeline import batched, mapped
 from ssd_jax.recipe import build_model
@@ -244,8 +244,8 @@ class Detector:
     ) -> str:
         """Puts the detector on the Hugging Face Hub, with a model card.
 
-        `from_checkpoint("hf://owner/name")` then has it back. Needs huggingface_hub and a login
-        with it (`hf auth login`).
+        `from_checkpoint("hf://owner/name")` then has it back, but for the folders of its data.
+        Needs huggingface_hub and a login with it (`hf auth login`).
 
         Args:
           repository: 'owner/name'; made if there is none, else its checkpoint is replaced.
@@ -260,10 +260,14 @@ class Detector:
           OSError: the Hub cannot be reached, or does not let this user write there.
         """
         engine = self._jax_engine()
+        config = publishable(engine.config)
+        public = Detector(
+            JaxEngine(config, engine.class_names, engine.variables, model=engine.model)
+        )
         known = None if metrics is None else json.loads(Path(metrics).read_text(encoding="utf-8"))
-        card = model_card(repository, engine.config, engine.class_names, engine.model, known)
+        card = model_card(repository, config, engine.class_names, engine.model, known)
         with tempfile.TemporaryDirectory() as folder:
-            self.save(folder)
+            public.save(folder)
             (Path(folder) / "README.md").write_text(card, encoding="utf-8")
             return hub.upload(Path(folder), repository, private=private)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ssd_jax import Detector, hub
-from ssd_jax.model_card import model_card
+from ssd_jax.model_card import model_card, publishable
 from ssd_jax.training.initial import load_initial
 from tests.colors import color_detector
 from tests.fake_hub import fake_hub
@@ -51,7 +51,9 @@ def test_push_and_fetch(repositories, tmp_path):
     there = Detector.from_checkpoint("hf://me/shapes", batch_size=3)
     assert there.class_names == ("circle", "square")
     assert there.batch_size == 3
-    assert there.engine.config == detector.engine.config
+    assert there.engine.config.data.data_dir == ""
+    assert there.engine.config == publishable(detector.engine.config)
+    assert not any(b"/home/someone" in content for content in files.values())
     for ours, expected in zip(
         jax.tree.leaves(there.engine.variables),
         jax.tree.leaves(detector.engine.variables),
@@ -70,6 +72,22 @@ def test_push_and_fetch(repositories, tmp_path):
     assert "VOC mAP 0.7654 on `shapes/small` train.\n" in card.text
     assert "`model.width` | `0.125`" in card.text
     assert "/home/someone" not in card.content
+
+
+def test_what_is_published_says_nothing_of_the_machine():
+    config = small_config("/home/someone/data")
+    config.data.root, config.train.wandb = "/clients/acme", "acme"
+    for init, expected in (
+        ("/clients/acme/run", "scratch"),
+        ("imagenet", "imagenet"),
+        ("hf://me/shapes", "hf://me/shapes"),
+        ("scratch", "scratch"),
+    ):
+        config.init = init
+        public = publishable(config)
+        assert public.init == expected
+        assert "acme" not in public.to_json() and "/home" not in public.to_json()
+        assert public.model == config.model and config.data.root == "/clients/acme"
 
 
 def test_the_card_says_what_was_scored_and_by_which_settings():

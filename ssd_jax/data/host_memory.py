@@ -7,10 +7,10 @@ from pathlib import Path
 
 import psutil
 
-# Of a control group: its limit, what it uses, and in its memory.stat what of that are files, which
-# the system gives up when memory is short.
-_VERSION_2 = ("memory.max", "memory.current", "inactive_file")
-_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+# Of a control group: its limit, what it uses, and how its memory.stat names what of that are files,
+# which the system gives up when memory is short.
+_VERSION_2 = ("memory.max", "memory.current", "")
+_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
 
 
 def free_bytes(root: Path = Path("/")) -> int:
@@ -44,11 +44,12 @@ def _left_by_groups(root: Path) -> Iterator[int]:
                 yield left
 
 
-def _left(group: Path, limit: str, usage: str, reclaimable: str) -> int | None:
+def _left(group: Path, limit: str, usage: str, prefix: str) -> int | None:
     """Bytes that a group leaves; None of one without a limit, or that is not seen from here."""
     try:
         most, used = int((group / limit).read_text()), int((group / usage).read_text())
         figures = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        return max(0, most - used + int(figures.get(reclaimable, 0)))
+        files = sum(int(figures.get(f"{prefix}{kind}_file", 0)) for kind in ("inactive", "active"))
+        return max(0, most - used + files)
     except (OSError, ValueError):  # 'max' is no limit
         return None

@@ -151,8 +151,12 @@ def write_crops(
 
 
 def class_folder_name(class_name: str) -> str:
-    """A folder's name for a class, of each its own: what may not stand in one is a %XX."""
-    return re.sub(r"[^\w -]", lambda match: f"%{ord(match[0]):02X}", class_name)
+    """A folder's name for a class, of each its own: what may not stand in one is %XX for a byte."""
+
+    def coded(match: re.Match[str]) -> str:
+        return "".join(f"%{byte:02X}" for byte in match[0].encode(errors="surrogatepass"))
+
+    return re.sub(r"[^\w -]", coded, class_name)
 
 
 def pixels_of(box: Float32[np.ndarray, "4"], image_size: tuple[int, int]) -> tuple[slice, slice]:

@@ -1,9 +1,11 @@
 """Where figures and pictures go: JSON lines, TensorBoard, Weights & Biases; and a run's clock."""
 
+import contextlib
 import json
 import math
 import time
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 from jaxtyping import UInt8
@@ -59,14 +61,35 @@ class MetricLog:
         if self._wandb_run:
             self._wandb_run.picture(step, name, image)
 
+    def __enter__(self) -> "MetricLog":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Flushes and closes all; a fault that is under way is not hidden by a full disk's."""
+        try:
+            self.close()
+        except OSError:
+            if fault is None:
+                raise
+
     def close(self) -> None:
-        """Flushes and closes all."""
+        """Flushes and closes all.
+
+        Raises:
+          OSError: the disk is full.
+        """
         if not self._writes:
             return
-        self._lines.close()
-        self._board.close()
-        if self._wandb_run:
-            self._wandb_run.close()
+        with contextlib.ExitStack() as closing:  # each, whatever becomes of the others
+            if self._wandb_run:
+                closing.callback(self._wandb_run.close)
+            closing.callback(self._board.close)
+            closing.callback(self._lines.close)
 
 
 def open_log(config: ConfigDict, workdir: Path, start: int) -> MetricLog:

@@ -64,7 +64,7 @@ def train(
         console = Console(quiet=True)
     elif console is None:
         console = Console(soft_wrap=True, markup=False)  # names in brackets are no markup
-    with hold(workdir):
+    with hold(workdir, console):
         return _train(config, workdir, overwrite, devices, console, profile)
 
 
@@ -85,8 +85,7 @@ def _train(
         faults = Faults(config, setup.train_data, workdir, console)
         names = setup.meta.class_names
         draw = build_draw(config, setup.model, names) if processes.is_first() else None
-        log = open_log(config, workdir, start)
-        resources.callback(log.close)
+        log = resources.enter_context(open_log(config, workdir, start))
         # Only now: what is wrong with the settings has stopped the run before.
         if overwrite:
             processes.first_before_others(lambda: remove(workdir))

@@ -29,8 +29,8 @@ OUT = flags.DEFINE_string("out", None, "The folder to write the checkpoint to.")
 CLASSES = flags.DEFINE_string(
     "classes",
     None,
-    "The classes to keep or to have: 'voc', 'coco', names joined by commas, or a file with a name "
-    "a line [those of the file].",
+    "The classes to have, to train it for: 'voc', 'coco', names joined by commas, or a file with a "
+    "name a line [those of the file].",
 )
 CLASS_NAMES = flags.DEFINE_string(
     "class_names", None, "What the file's own outputs are, likewise [by their number]."

@@ -4,6 +4,7 @@ fc6 and fc7 are subsampled from the classifier's fc1 and fc2 where the source ha
 row and column and every fourth channel (DeepLab's way, arXiv 1412.7062; SSD, section 3).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from ssd_jax.priors import VOC300
 from ssd_jax.weights import names
 from ssd_jax.weights.detectors import caffe_state
 from ssd_jax.weights.imported import Backbone, Preprocessing
-from ssd_jax.weights.layout import Shape, State, rename, to_theirs, turn_bgr
+from ssd_jax.weights.layout import Shape, State, first_few, rename, to_theirs, turn_bgr
 
 _FULLY_CONNECTED = ("fc6", "fc7")
 _KERNEL_ROWS = 7  # of fc1's kernel, which is as large as its feature map
@@ -41,7 +42,12 @@ def from_keras(weights: Mapping[str, Sequence[np.ndarray]]) -> Backbone:
       ValueError: a layer is missing, or a shape is not VGG16's.
     """
     state = {}
-    for layer, (kernel, bias) in weights.items():
+    for layer, of_layer in weights.items():
+        if len(of_layer) != 2:
+            raise ValueError(
+                f"not Keras's VGG16: layer {layer} has {len(of_layer)} arrays, not kernel and bias"
+            )
+        kernel, bias = of_layer
         name = layer.replace("block", "conv").replace("_conv", "_")  # block1_conv1: conv1_1
         state[f"{name}.weight"], state[f"{name}.bias"] = to_theirs(kernel), bias
     if "fc1.weight" in state:
@@ -187,6 +193,10 @@ def _backbone(state: State, name_of: names.NameOf, what: str, bgr: bool = False)
     if not any(names.parameter(name_of, path) in state for path in reduced):
         shapes = {path: shape for path, shape in shapes.items() if path not in reduced}
     known = {names.parameter(name_of, path) for path in shapes}
+    # Such as VGG19's, whose other layers would fit.
+    strange = [n for n in state if re.match(r"conv[1-5]_\d\.", n) and n not in known]
+    if strange:
+        raise ValueError(f"not the weights of {what}: it has no {first_few(strange)}")
     flat = rename({n: a for n, a in state.items() if n in known}, name_of, shapes, what)
     if bgr:
         turn_bgr(flat)

@@ -3,6 +3,7 @@
 Field numbers are those of BVLC's caffe.proto and of its SSD branch.
 """
 
+import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,7 +95,9 @@ def read_net(path: Path) -> Any:
     try:
         net.ParseFromString(path.read_bytes())
     except DecodeError as fault:
-        raise ValueError(f"{path} is no whole .caffemodel: {fault}") from fault
+        raise ValueError(
+            f"{path} is neither Keras's HDF5 nor PyTorch's .pth, and no whole .caffemodel: {fault}"
+        ) from fault
     return net
 
 
@@ -147,6 +150,14 @@ def prior_boxes_of(net: Any) -> PriorBoxes | None:
     for layer in layers:
         _check_prior_box(layer)
     boxes = sorted((layer.prior_box_param for layer in layers), key=lambda box: box.min_size[0])
+    for box, larger in itertools.pairwise(boxes):
+        if int(box.max_size[0]) != int(larger.min_size[0]):
+            raise ValueError(
+                f"its PriorBox layers have a max_size of {box.max_size[0]:g} and the next min_size "
+                f"of {larger.min_size[0]:g}: here these are one"
+            )
+        if _variances(box) != _variances(larger):
+            raise ValueError("its PriorBox layers differ in their variances, which here do not")
     centre, _, size, _ = _variances(boxes[0])
     return PriorBoxes(
         sizes=(*(float(int(box.min_size[0])) for box in boxes), float(int(boxes[-1].max_size[0]))),

@@ -151,7 +151,9 @@ def from_torchvision(
     """
     if class_names is None and _outputs(TORCHVISION, state) == 91:
         class_names = known_names.COCO_IDS
-    return _import(TORCHVISION, state, class_names, dataset or "coco")
+    if dataset not in (None, "coco"):
+        raise ValueError("torchvision's SSD has COCO's prior sizes whatever it learnt: no dataset")
+    return _import(TORCHVISION, state, class_names, "coco")
 
 
 def from_mmdetection(
@@ -246,7 +248,8 @@ def _outputs(peer: Peer, state: State) -> int:
         counts[name] = channels / boxes
     if len(set(counts.values())) > 1 or not all(count.is_integer() for count in counts.values()):
         raise ValueError(
-            "the heads have different numbers of classes: "
+            "the heads have other boxes a cell than the original's, or different numbers of "
+            "classes; classes by the original's boxes: "
             + ", ".join(f"{name} {count:g}" for name, count in counts.items())
         )
     return int(counts.popitem()[1])
@@ -260,10 +263,11 @@ def _classes(
     if class_names is None and usual is not None:
         class_names = known_names.PRESETS[usual]
     if class_names is None:
+        sizes = "" if dataset else " --dataset voc|coco, whose prior sizes it was trained with,"
         raise ValueError(
             f"{peer.name}'s weights have {num_classes} classes with background, neither VOC's 21 "
             f"nor COCO's 81: give the {num_classes - 1} names (class_names; for train.py make a "
-            "folder first: python -m ssd_jax.weights FILE --class_names NAMES --dataset voc "
+            f"folder first: python -m ssd_jax.weights FILE --class_names NAMES{sizes} "
             "--out FOLDER)"
         )
     if len(class_names) != num_classes - 1:

@@ -83,10 +83,12 @@ def _from_caffe(
     blobs = blobs_of(net, path)
     if "conv4_3_norm" not in blobs:
         return _named(path, lambda: backbone.from_caffe_vgg16(blobs))
+    boxes = _named(path, lambda: prior_boxes_of(net))
+    if boxes is not None and class_names is not None:
+        dataset = dataset or "voc"  # the sizes follow from the file
     imported = _named(
         path, lambda: detectors.from_caffe(blobs, class_names=class_names, dataset=dataset)
     )
-    boxes = _named(path, lambda: prior_boxes_of(net))
     if boxes is None:
         return imported
     sizes = boxes.sizes

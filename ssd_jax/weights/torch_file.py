@@ -9,6 +9,9 @@ import numpy as np
 
 from ssd_jax.extras import import_extra
 
+# The first version whose `weights_only` holds.
+_SAFE = (2, 6)
+
 # Where training programs keep the tensors besides the rest of a checkpoint.
 _PLACES = ("state_dict", "model")
 
@@ -18,11 +21,16 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: PyTorch is not installed; or the file is broken, holds objects other than tensors
-        and plain values (such a pickle could run any code when read, so it is not), or no tensors
-        by name.
+      ValueError: PyTorch is not installed, or too old to read strangers' files; or the file is
+        broken, holds objects other than tensors and plain values (such a pickle could run any code
+        when read, so it is not), or no tensors by name.
     """
     torch = import_extra("torch", f"reading {path} needs PyTorch")
+    if tuple(int(number) for number in torch.__version__.split(".")[:2]) < _SAFE:
+        raise ValueError(
+            f"PyTorch {torch.__version__} can be made to run code by a file (CVE-2025-32434): "
+            "pip install 'torch>=2.6'"
+        )
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:
@@ -30,8 +38,9 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
     except pickle.UnpicklingError as fault:
         raise ValueError(
             f"{path} is refused: it holds other objects than tensors, which could run code when "
-            "read. If you trust where it is from, save its tensors alone: "
-            "torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW_FILE)"
+            "read. If you trust where it is from, save its tensors alone: c = torch.load(FILE, "
+            "weights_only=False), then torch.save(c['state_dict'], NEW_FILE), or of c['model'], or "
+            "of c.state_dict() where c is a whole network"
         ) from fault
     except (RuntimeError, EOFError, OSError, KeyError) as fault:
         raise ValueError(f"{path} is no whole file of PyTorch: {fault}") from fault

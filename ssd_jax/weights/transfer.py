@@ -59,6 +59,13 @@ def transfer(
         lines.append(f"classes taken by name: {len(kept)} of {len(class_names)}" + _colon(kept))
         if rest:
             lines.append(f"classes that start fresh: {len(rest)}" + _colon(rest))
+        # Torchvision's 'N/A' are never found.
+        others = [n for n in source_names if n not in class_names and not n.startswith("N/A ")]
+        if others:
+            lines.append(
+                f"classes left out: {len(others)}: {first_few(others)}; until it is trained anew, "
+                "what was found as these is found as others"
+            )
     starting = {".".join(path[1:-1]) for path in new if path not in taken}
     if starting:
         lines.append(f"layers that start fresh: {len(starting)}" + _colon(sorted(starting)))

@@ -21,7 +21,8 @@ def machine(root: Path, groups: str, files: dict[str, str]) -> Path:
 def group(folder: str, limit: object, used: int, files: int) -> dict[str, str]:
     version_1 = "/memory" in folder
     names = ("limit_in_bytes", "usage_in_bytes") if version_1 else ("max", "current")
-    stat = f"anon 7\n{'total_' * version_1}inactive_file {files}\n"
+    total = "total_" * version_1
+    stat = f"anon 7\n{total}inactive_file {files // 2}\n{total}active_file {files - files // 2}\n"
     return {
         f"sys/fs/cgroup{folder}/memory.{names[0]}": f"{limit}\n",
         f"sys/fs/cgroup{folder}/memory.{names[1]}": f"{used}\n",

@@ -325,7 +325,21 @@ def test_a_name_too_long_to_add_to_costs_the_others_nothing(tmp_path):
 
 
 def test_crops_of_classes_are_never_in_one_folder():
-    names = ["car", "C++", "C#", "30 km/h", "30_km_h", "<", ">", "..", "%2F", "/", "Bäume 木"]
+    names = [
+        "car",
+        "C++",
+        "C#",
+        "30 km/h",
+        "30_km_h",
+        "<",
+        ">",
+        "..",
+        "%2F",
+        "/",
+        "Bäume 木",
+        "!22",
+        "™",
+    ]
     folders = [class_folder_name(name) for name in names]
     assert len(set(folders)) == len(names)
     assert [folders[0], folders[4], folders[10]] == ["car", "30_km_h", "Bäume 木"]

@@ -1,28 +1,60 @@
 """A run's folder is one program's at a time."""
 
+import contextlib
+import io
+import threading
+
 import pytest
+from rich.console import Console
 
 from ssd_jax import processes
 from ssd_jax.training.workdir import hold, remove
 
 
 def test_two_programs_do_not_train_in_one_folder(tmp_path):
-    with hold(tmp_path / "run"), hold(tmp_path / "other"):
-        with pytest.raises(ValueError, match=r"another program trains in .*run: give another"):
-            with hold(tmp_path / "run"):
+    told = Console(file=io.StringIO(), width=400)
+    with hold(tmp_path / "run", told), hold(tmp_path / "other", told):
+        assert not told.file.getvalue()
+        with pytest.raises(ValueError, match=r"in .*run: give another .* delete .*run/\.lock"):
+            with hold(tmp_path / "run", told, patience=0.1):
                 pytest.fail("it is held")
-    with hold(tmp_path / "run"):
+        assert "run: waiting 0 s for its end" in told.file.getvalue()
+    with hold(tmp_path / "run", told):
         pass
 
 
+def test_the_end_of_another_program_is_waited_for(tmp_path):
+    told, held = Console(file=io.StringIO(), width=400), contextlib.ExitStack()
+    held.enter_context(hold(tmp_path / "run", told))
+    (tmp_path / "run/metrics.jsonl").touch()
+    ending = threading.Timer(1, held.close)
+    ending.start()
+    with hold(tmp_path / "run", told):
+        ending.join()
+    assert told.file.getvalue().count("waiting 120 s") == 1
+
+
+def test_a_folder_that_nothing_came_into_is_taken_away(tmp_path):
+    quiet = Console(quiet=True)
+    (tmp_path / "there").mkdir()
+    for name, content in (("empty", None), ("full", "metrics.jsonl"), ("there", None)):
+        with pytest.raises(KeyError), hold(tmp_path / name, quiet):
+            if content:
+                (tmp_path / name / content).touch()
+            raise KeyError
+    assert {path.name for path in tmp_path.iterdir()} == {"full", "there"}
+
+
 def test_the_processes_of_a_run_hold_it_as_one(tmp_path, monkeypatch):
-    with hold(tmp_path):
+    quiet = Console(quiet=True)
+    with hold(tmp_path, quiet):
         monkeypatch.setattr(processes, "is_first", lambda: False)
-        with hold(tmp_path):
+        monkeypatch.setattr(processes, "share", lambda value: True)  # the first one has it
+        with hold(tmp_path, quiet):
             pass
-        monkeypatch.setattr(processes, "share", lambda value: True)  # the first one's was taken
+        monkeypatch.setattr(processes, "share", lambda value: False)
         with pytest.raises(ValueError, match="another program trains"):
-            with hold(tmp_path):
+            with hold(tmp_path, quiet):
                 pytest.fail("it is held")
 
 

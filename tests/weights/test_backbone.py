@@ -216,3 +216,13 @@ def test_wrong_shapes_are_named(keras):
         from_keras(keras | {"fc1": [np.zeros((10, 10), np.float32), np.zeros(10, np.float32)]})
     with pytest.raises(ValueError, match=r"Keras's VGG16: conv5_3\.bias, conv5_3\.weight missing"):
         from_keras({name: w for name, w in keras.items() if name != "block5_conv3"})
+
+
+def test_another_network_of_keras_is_refused(keras):
+    vgg19 = {f"block{stage}_conv4": keras[f"block{stage}_conv3"] for stage in (3, 4, 5)}
+    with pytest.raises(
+        ValueError, match=r"Keras's VGG16: it has no conv3_4\.weight, conv3_4\.bias"
+    ):
+        from_keras(keras | vgg19)
+    with pytest.raises(ValueError, match=r"not Keras's VGG16: layer norm has 1 arrays"):
+        from_keras(keras | {"norm": [np.zeros(3, np.float32)]})

@@ -103,6 +103,12 @@ def test_torchvision_keeps_its_scales_whatever_it_was_trained_on():
     own = state(names.torchvision, 300, 3)
     imported = from_torchvision(own, class_names=("a", "b"))
     assert imported.priors.min_sizes == COCO300.min_sizes
+    with pytest.raises(ValueError, match=r"--class_names NAMES --out FOLDER"):
+        from_torchvision(own)
+    with pytest.raises(ValueError, match=r"COCO's prior sizes whatever it learnt: no dataset"):
+        from_torchvision(own, class_names=("a", "b"), dataset="voc")
+    with pytest.raises(ValueError, match=r"--class_names NAMES --dataset voc\|coco, whose"):
+        from_ssd_pytorch(state(names.ssd_pytorch, 300, 3))
 
 
 def test_voc_with_the_priors_of_coco():
@@ -130,7 +136,7 @@ def test_prefix_of_data_parallel_is_taken_off():
         ),
         (
             {"conf.2.weight": filled((6 * 5, 512, 3, 3), 0)},
-            r"different numbers of classes: .*conf\.2\.weight 5",
+            r"other boxes a cell .*or different numbers of classes; .*conf\.2\.weight 5",
         ),
         ({"conf.5.weight": None}, r"it has 5 class heads like conf\.0\.weight, expected 6"),
         ({"loc.0.bias": filled((16,), np.nan)}, r"loc\.0\.bias .* not finite"),

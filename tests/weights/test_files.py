@@ -134,6 +134,39 @@ def test_priors_of_another_kind_are_refused(tmp_path, numbers, flags, what):
         prior_boxes_of(read_net(path))
 
 
+@pytest.mark.parametrize(
+    ("edges", "variances", "message"),
+    [
+        (((30, 45), (60, 111)), (0.1, 0.1), r"max_size of 45 and the next min_size of 60"),
+        (((30, 60), (60, 111)), (0.1, 0.2), "differ in their variances"),
+    ],
+)
+def test_priors_that_do_not_follow_each_other_are_refused(tmp_path, edges, variances, message):
+    path = tmp_path / "net.caffemodel"
+    layers = [
+        prior((1, low), (2, high), (6, variance))
+        for (low, high), variance in zip(edges, variances, strict=True)
+    ]
+    path.write_bytes(b"".join(layers))
+    with pytest.raises(ValueError, match=message):
+        prior_boxes_of(read_net(path))
+
+
+def test_a_file_that_states_its_priors_need_not_be_told_whose_they_are(tmp_path, monkeypatch):
+    of_network = blobs(state(names.caffe, 300, 3))
+    monkeypatch.setattr(files, "blobs_of", lambda net, path: of_network)
+    path = tmp_path / "net.caffemodel"
+    edges = itertools.pairwise((20, 60, 111, 162, 213, 264, 315))
+    layers = [
+        prior((1, low), (2, high), (3, 2.0), (10, step))
+        for (low, high), step in zip(edges, (8, 16, 32, 64, 100, 300), strict=True)
+    ]
+    path.write_bytes(b"".join(layers))
+    imported = read_weights(path, class_names=("a", "b"))
+    assert imported.priors.min_sizes == (20, 60, 111, 162, 213, 264)
+    assert imported.class_names == ("a", "b")
+
+
 def test_blobs_not_of_their_shape_are_named(tmp_path):
     path = tmp_path / "net.caffemodel"
     path.write_bytes(layer(b"conv1", blob([1.0, 2.0], 3)))
@@ -202,6 +235,17 @@ def test_unknown_states_are_named_with_what_was_expected(tmp_path):
     old = {"backbone.features.0.weight": 0, "bbox_head.cls_convs.0.weight": 0}
     torch.save(dict.fromkeys(old, torch.zeros(1)), path)
     with pytest.raises(ValueError, match=r"mmdetection before 2\.14: .*upgrade_ssd_version"):
+        read_weights(path)
+
+
+def test_a_pytorch_that_files_can_make_run_code_is_refused(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch", reason="reads .pth, an optional extra")
+    path = tmp_path / "some.pth"
+    torch.save({"0.weight": torch.zeros(1)}, path)
+    monkeypatch.setattr(torch, "__version__", "2.5.1+cu121")
+    with pytest.raises(
+        ValueError, match=r"PyTorch 2\.5\.1\+cu121 can be made to run code .*>=2\.6"
+    ):
         read_weights(path)
 
 

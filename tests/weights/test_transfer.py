@@ -42,6 +42,15 @@ def test_classes_go_by_name_and_the_rest_stays_fresh():
     assert merged["params"]["heads"]["loc_0"]["bias"][0] == 1
     assert "classes taken by name: 2 of 3: dog, cat" in lines
     assert "classes that start fresh: 1: tree" in lines
+    assert "classes left out: 1: bird; until it is trained anew, what was found as these is " in (
+        "\n".join(lines)
+    )
+
+
+def test_what_torchvision_never_finds_is_not_told_as_left_out():
+    names = ("cat", "N/A 12")
+    _, lines = transfer(network(("cat",)), numbered(names), ("cat",), names)
+    assert not any("left out" in line for line in lines)
 
 
 def test_a_backbone_leaves_the_heads_fresh_and_says_so():
