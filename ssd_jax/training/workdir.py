@@ -44,11 +44,11 @@ def hold(workdir: Path, console: Console, *, patience: float = 120.0) -> Iterato
     processes.check_shared(workdir)
     lock = workdir / _LOCK
     with contextlib.ExitStack() as held:
-        is_ours = True
-        if processes.is_first():
-            is_ours = _wait(held.enter_context(lock.open("w")), workdir, console, patience)
+        file = _wait(lock, console, patience) if processes.is_first() else None
+        if file is not None:
+            held.enter_context(file)
         processes.wait_for_work()
-        if not processes.share(is_ours):
+        if not processes.share(file is not None):
             raise ValueError(
                 f"another program trains in {workdir}: give another --workdir. If none does, as "
                 f"after a machine's failure, delete {lock}"
@@ -67,26 +67,29 @@ def remove(workdir: Path) -> None:
     (workdir / SHEET).unlink(missing_ok=True)
 
 
-def _wait(file: IO[str], workdir: Path, console: Console, patience: float) -> bool:
-    """Whether a file is this program's own, within some seconds."""
+def _wait(lock: Path, console: Console, patience: float) -> IO[str] | None:
+    """The locked file, if it is to be had within some seconds."""
     until, is_told = time.monotonic() + patience, False
-    while not (is_ours := _lock(file)) and time.monotonic() < until:
+    while (file := _take(lock)) is None and time.monotonic() < until:
         if not is_told:
             console.print(
-                f"another program trains in {workdir}: waiting {patience:.0f} s for its end"
+                f"another program trains in {lock.parent}: waiting {patience:.0f} s for its end"
             )
         is_told = True
         time.sleep(0.5)
-    return is_ours
+    return file
 
 
-def _lock(file: IO[str]) -> bool:
-    """Whether a file is this program's own now."""
+def _take(lock: Path) -> IO[str] | None:
+    """The file, locked; None if another program has it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)  # the other one may have taken it away
+    file = lock.open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
+        file.close()
+        return None
     except OSError as fault:
         if fault.errno not in _UNKNOWN_TO_THE_DISK:
             raise
-    return True
+    return file

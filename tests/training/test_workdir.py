@@ -25,12 +25,14 @@ def test_two_programs_do_not_train_in_one_folder(tmp_path):
 
 def test_the_end_of_another_program_is_waited_for(tmp_path):
     told, held = Console(file=io.StringIO(), width=400), contextlib.ExitStack()
-    held.enter_context(hold(tmp_path / "run", told))
-    (tmp_path / "run/metrics.jsonl").touch()
+    held.enter_context(hold(tmp_path / "run", told))  # it is refused, and takes the folder away
     ending = threading.Timer(1, held.close)
     ending.start()
     with hold(tmp_path / "run", told):
         ending.join()
+        with pytest.raises(ValueError, match="another program trains"):
+            with hold(tmp_path / "run", told, patience=0.0):
+                pytest.fail("it is held")
     assert told.file.getvalue().count("waiting 120 s") == 1
 
 
