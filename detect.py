@@ -58,11 +58,6 @@ def thresholds(class_names: Sequence[str]) -> dict[str, float]:
             raise ValueError(
                 f"--class_threshold {text}: write CLASS=SCORE, as person=0.3"
             ) from None
-    if unknown := named.keys() - set(class_names):
-        raise ValueError(
-            f"--class_threshold: no class {', '.join(sorted(unknown))}: there are "
-            f"{', '.join(class_names)}"
-        )
     return {**dict.fromkeys(class_names, THRESHOLD.value), **named}
 
 
@@ -116,6 +111,7 @@ def main(arguments: Sequence[str]) -> None:
             CKPT.value, step=STEP.value, best=BEST.value, batch_size=batch_size
         )
     threshold = thresholds(detector.class_names)
+    detector.minimum_scores(threshold)  # refused before the lists of an earlier call are replaced
     console = Console(soft_wrap=True, markup=False)
     cli.make_folder(out)
     with progress_bar(console) as bar:

@@ -109,7 +109,8 @@ def main(arguments: Sequence[str]) -> None:
         predict = compile_predict(build_predict(config, model), mesh)
     else:
         predict = predict_by(engine)
-    detected_by = f"step {step}" if engine is None else Path(MODEL.value).name
+    exported = Path(MODEL.value).name if MODEL.value else None
+    detected_by = exported or f"step {step}"
     out = Path(OUT.value) if OUT.value else results_folder(workdir, dataset.split, changes)
     if processes.is_first():
         cli.make_folder(out)
@@ -131,20 +132,14 @@ def main(arguments: Sequence[str]) -> None:
             evaluation = evaluate(config, detected, NAMES.value)
             metrics = report.metrics(
                 evaluation,
-                step if engine is None else None,
+                None if exported else step,
                 inclusive_pixels=config.evaluate.inclusive_pixels,
                 threshold_inclusive=config.evaluate.threshold_inclusive,
                 changes=changes,
-                model=Path(MODEL.value).name if MODEL.value else None,
+                model=exported,
             )
             tell(console, evaluation, detected_by)
-            figures = json.dumps(metrics, indent=2) + "\n"
-            files = report.result_files(evaluation.results)
-            (out / "report.html").unlink(missing_ok=True)  # it would be of other figures
-            report.write_files(out, {**files, "metrics.json": figures})
-            console.print(
-                f"{detected.speed}; metrics.json, detections.json and comp4/ are in {out}"
-            )
+            write_figures(console, out, evaluation, metrics)
             speeds = []  # of an exported file: it does not show its stages
             if engine is None:
                 batch_sizes = sorted({1, global_batch_size(config, mesh) // mesh.size})
@@ -163,7 +158,7 @@ def results_folder(workdir: Path, split: str, changes: Mapping[str, Any]) -> Pat
         name += f"-{Path(MODEL.value).name}-{RUNTIME.value or 'default'}"
     for field, value in changes.items():
         name += f"-{field.rpartition('.')[2]}={value}".replace("/", "_")
-    return workdir / "evaluation" / name
+    return workdir / report.FOLDER / name
 
 
 def open_dataset(config: ConfigDict, class_names: tuple[str, ...]) -> Dataset:
@@ -214,6 +209,16 @@ def tell(console: Console, evaluation: Evaluation, detected_by: str) -> None:
         if line:
             console.print(line, highlight=False)
     console.print(f"{detected_by}  mAP {evaluation.mean:.4f}", highlight=False)
+
+
+def write_figures(
+    console: Console, out: Path, evaluation: Evaluation, metrics: Mapping[str, Any]
+) -> None:
+    """Writes the figures and the result files, and says where."""
+    figures = json.dumps(metrics, indent=2) + "\n"
+    (out / "report.html").unlink(missing_ok=True)  # it would be of other figures
+    report.write_files(out, {**report.result_files(evaluation.results), "metrics.json": figures})
+    console.print(f"{evaluation.speed}; metrics.json, detections.json and comp4/ are in {out}")
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ class Detector:
           FileNotFoundError, ValueError: a file is missing, or no image that can be decoded; an
             array is no image; a threshold is none.
         """
-        minimum = self._minimum_scores(score_threshold)
+        minimum = self.minimum_scores(score_threshold)
         # An array of another library is told to be none of ours, not taken row by row.
         if isinstance(images, str | Path | np.ndarray | PilImage) or hasattr(images, "__array__"):
             picture: Any = images
@@ -276,8 +276,12 @@ class Detector:
             raise ValueError("only a detector of a checkpoint can be saved: copy the file instead")
         return self.engine
 
-    def _minimum_scores(self, threshold: Threshold) -> Float32[np.ndarray, " C"]:
-        """The threshold of every class."""
+    def minimum_scores(self, threshold: Threshold) -> Float32[np.ndarray, " C"]:
+        """The threshold of every class.
+
+        Raises:
+          ValueError: one is of no class, or not in 0..1.
+        """
         named = dict(threshold) if isinstance(threshold, Mapping) else {}
         if unknown := sorted(named.keys() - set(self.class_names)):
             raise ValueError(

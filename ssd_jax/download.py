@@ -7,8 +7,6 @@ place, for datasets and for weights.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +24,8 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+
+from ssd_jax.file_lock import try_lock, wait_for_lock
 
 _CONNECT_SECONDS, _SILENCE_SECONDS = 20, 60
 _BLOCK_BYTES = 1 << 16  # what a break can cost
@@ -141,7 +141,9 @@ def _alone(lock: Path, say_waiting: Callable[[], None]) -> Iterator[None]:
     """Waits until no other process is within; the lock's file is there as long as one is."""
     while True:
         with lock.open("w") as file:
-            _wait(file, say_waiting)
+            if not try_lock(file):
+                say_waiting()
+                wait_for_lock(file)
             if not _is_at(file, lock):  # whoever was within took it away: others have a new one
                 continue
             try:
@@ -157,18 +159,6 @@ def _is_at(file: IO[str], path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _wait(file: IO[str], say_waiting: Callable[[], None]) -> None:
-    """Locks a file; where the file system knows no locks, goes on without."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        say_waiting()
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError as fault:
-        if fault.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
-            raise
 
 
 def _download(file: RemoteFile, folder: Path, bar: Progress, task: TaskID) -> list[str]:

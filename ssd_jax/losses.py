@@ -10,6 +10,9 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
+Ratio = float | Float[Array, ""]
+Count = int | Int[Array, ""]
+
 
 class MultiboxLoss(NamedTuple):
     """The two terms of SSD's objective, each already divided by the number of positives."""
@@ -124,8 +127,8 @@ def _image_terms(
     loc_targets: Float[Array, "P 4"],
     label_targets: Int[Array, "P"],
     *,
-    neg_pos_ratio: float | Float[Array, ""],
-    min_negatives: int | Int[Array, ""],
+    neg_pos_ratio: Ratio,
+    min_negatives: Count,
 ) -> MultiboxTerms:
     """The terms of one image."""
     positives = label_targets > 0
@@ -144,8 +147,8 @@ def _image_terms(
 
 def _wanted_negatives(
     num_positives: Int[Array, "*B"],
-    neg_pos_ratio: float | Float[Array, ""],
-    min_negatives: int | Int[Array, ""],
+    neg_pos_ratio: Ratio,
+    min_negatives: Count,
 ) -> Int[Array, "*B"]:
     """How many negatives an image is to have, if there are so many."""
     wanted = jnp.floor(neg_pos_ratio * num_positives.astype(jnp.float32)).astype(jnp.int32)
@@ -190,8 +193,8 @@ def multibox_terms(
     loc_targets: Float[Array, "B P 4"],
     label_targets: Int[Array, "B P"],
     *,
-    neg_pos_ratio: float | Float[Array, ""] = 3.0,
-    min_negatives: int | Int[Array, ""] = 0,
+    neg_pos_ratio: Ratio = 3.0,
+    min_negatives: Count = 0,
 ) -> MultiboxTerms:
     """The terms that `multibox_loss` sums, at least in float32; arguments as there."""
     dtype = np.promote_types(np.promote_types(loc.dtype, conf.dtype), np.float32)
@@ -206,8 +209,8 @@ def multibox_terms(
 def loss_normalizer(
     label_targets: Int[Array, "B P"],
     *,
-    neg_pos_ratio: float | Float[Array, ""] = 3.0,
-    min_negatives: int | Int[Array, ""] = 0,
+    neg_pos_ratio: Ratio = 3.0,
+    min_negatives: Count = 0,
 ) -> Float[Array, ""]:
     """What a batch's sums are divided by: its positives, 1 at least.
 
@@ -231,8 +234,8 @@ def multibox_loss(
     loc_targets: Float[Array, "B P 4"],
     label_targets: Int[Array, "B P"],
     *,
-    neg_pos_ratio: float | Float[Array, ""] = 3.0,
-    min_negatives: int | Int[Array, ""] = 0,
+    neg_pos_ratio: Ratio = 3.0,
+    min_negatives: Count = 0,
 ) -> MultiboxLoss:
     """SSD's training objective (section 2.2, equations 1 to 3), at least in float32.
 

@@ -7,10 +7,10 @@ from ml_collections import ConfigDict
 
 import ssd_jax
 from ssd_jax import config as config_lib
+from ssd_jax.data.settings import PATHS
 from ssd_jax.hub import is_address, library
 from ssd_jax.model import SSD
 
-_FOLDERS = ("data_dir", "voc_root", "archives", "root", "annotations", "images")
 _METRICS = {"voc07": "VOC07 mAP", "voc": "VOC mAP", "coco": "COCO AP"}
 
 
@@ -88,7 +88,7 @@ Written by ssd_jax {ssd_jax.__version__}.
 def publishable(config: ConfigDict) -> ConfigDict:
     """The config without what it says of the machine and the people where it was trained."""
     config = config.copy_and_resolve_references()
-    for name in _FOLDERS:
+    for name in PATHS:
         config.data[name] = ""
     config.train.wandb = ""
     if config.init != "imagenet" and not is_address(config.init):
@@ -98,7 +98,7 @@ def publishable(config: ConfigDict) -> ConfigDict:
 
 def _told(field: str) -> bool:
     """Whether a field says how it was trained."""
-    return field.split(".")[-1] not in (*_FOLDERS, "init", "workers", "cache", "keep", "wandb")
+    return field.split(".")[-1] not in (*PATHS, "init", "workers", "cache", "keep", "wandb")
 
 
 def _front_matter(repository: str, config: ConfigDict, metrics: Mapping[str, Any] | None) -> str:

@@ -126,8 +126,7 @@ def draw_text(
     # Rendered apart, for OpenCV wraps lines at the right edge.
     x, y = start
     blank = np.zeros((2 * size, text_width(text, size) + 2 * size, 3), np.uint8)
-    start, white = (0, round(1.5 * size)), (255, 255, 255)
-    _, roomy = cv2.putText(blank, _printable(text), start, white, _font(), size)
+    roomy = _with_text(blank, text, (0, round(1.5 * size)), (255, 255, 255), size)
     top = max(0, y - round(1.5 * size))
     place = image[top : y + round(0.5 * size), max(0, x) : x + roomy.shape[1]]
     share = roomy[: place.shape[0], : place.shape[1]].astype(np.float32) / 255
@@ -192,6 +191,16 @@ def _font() -> cv2.FontFace:
     return face
 
 
+def _with_text(
+    image: UInt8[np.ndarray, "H W 3"],
+    text: str,
+    start: tuple[int, int],
+    color: tuple[int, int, int],
+    size: int,
+) -> UInt8[np.ndarray, "H W 3"]:
+    return cv2.putText(image, _printable(text), start, color, _font(), size)[1]
+
+
 def _render_label(text: str, color: tuple[int, int, int], size: int) -> UInt8[np.ndarray, "h w 3"]:
     """Text on a ground of the colour, black or white, whichever is easier to read."""
     pad = max(2, size // 5)
@@ -202,8 +211,7 @@ def _render_label(text: str, color: tuple[int, int, int], size: int) -> UInt8[np
     ink = (0, 0, 0) if luminance > 120 else (255, 255, 255)
     # Half a character more to the right, for OpenCV wraps lines that just fit.
     roomy = np.concatenate([label, label[:, : size + pad]], axis=1).copy()
-    place = (pad, pad // 2 + size)
-    _, roomy = cv2.putText(roomy, _printable(text), place, ink, _font(), size)
+    roomy = _with_text(roomy, text, (pad, pad // 2 + size), ink, size)
     return roomy[:, : label.shape[1]]
 
 

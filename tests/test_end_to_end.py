@@ -203,7 +203,7 @@ def test_detect_draws_and_writes_boxes_in_pixels_of_the_original(trained, tmp_pa
         ]
     flags = ("--ckpt", str(workdir), str(pictures), "--out", str(out))
     done = run("detect.py", *flags, "--class_threshold=circel=0.3", check=False)
-    assert "--class_threshold: no class circel: there are " in done.stderr
+    assert "a threshold for circel: the classes are circle, " in done.stderr
     assert json.loads((out / "detections.json").read_text())["images"] == written
     plain = cv2.imread(str(pictures / "a.jpg"))
     drawn = cv2.imread(str(out / "a.jpg"))

@@ -38,7 +38,7 @@ def _left_by_groups(root: Path) -> Iterator[int]:
             continue
         inside = Path(path.lstrip("/"))
         # In a container the path may be the host's, and its own group the mount itself.
-        for group in dict.fromkeys([inside, *inside.parents, Path()]):
+        for group in (inside, *inside.parents):
             left = _left(mount / group, *files)
             if left is not None:
                 yield left

@@ -24,13 +24,10 @@ from ssd_jax.console import progress_bar
 from ssd_jax.evaluation.detection_files import read_detections
 from ssd_jax.evaluation.results import SplitResults
 from ssd_jax.evaluation.truth_files import read_ground_truth
-from ssd_jax.evaluation.voc import RankedDetections, rank_detections
+from ssd_jax.evaluation.voc import SETTINGS, RankedDetections, rank_detections
 
 SAMPLES = flags.DEFINE_integer("samples", 1000, "Times the images are drawn anew.", 2)
 SEED = flags.DEFINE_integer("seed", 0, "Of the draws.")
-
-SETTINGS = ("inclusive_pixels", "threshold_inclusive")
-"""What decides in `config.evaluate` on which detections are hits."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ssd_jax.evaluation.evaluator import Evaluation
 from ssd_jax.evaluation.gallery import choose_items, gallery_content
 from ssd_jax.evaluation.scores import METRICS
 from ssd_jax.evaluation.speed import Speed
+from ssd_jax.evaluation.voc import SETTINGS
 
 _CURVE_POINTS = 101
 
@@ -37,7 +38,7 @@ def render_page(
         device: what was measured on.
     """
     results, scores = evaluation.results, evaluation.scores
-    verdict = {name: metrics[name] for name in ("inclusive_pixels", "threshold_inclusive")}
+    verdict = {name: metrics[name] for name in SETTINGS}
     errors = classify_errors(results, scores.ranked, **verdict)
     items, pictures = gallery_content(
         results, choose_items(results, scores.ranked, errors), evaluation.picture

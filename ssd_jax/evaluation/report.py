@@ -19,6 +19,9 @@ from ssd_jax.evaluation.scores import Scores
 from ssd_jax.evaluation.voc import mean_of_classes
 from ssd_jax.visualize import contact_sheet, draw_boxes
 
+FOLDER = "evaluation"
+"""Of a run's folder: where evaluate.py writes, a folder for each way to evaluate."""
+
 SHEET_SCORE = 0.5
 
 TITLES = {"voc07": "VOC07", "voc": "VOC", "coco": "COCO"}

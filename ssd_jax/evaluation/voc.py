@@ -30,6 +30,10 @@ class VocResult:
     num_detections: Int[np.ndarray, "F"]
 
 
+SETTINGS = ("inclusive_pixels", "threshold_inclusive")
+"""What `rank_detections` decides by, besides the threshold: arguments, and fields of a config."""
+
+
 @dataclasses.dataclass(frozen=True)
 class RankedDetections:
     """All detections of a data set, by class and then best first, judged by the devkit's rules.

@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from ssd_jax import processes
+from ssd_jax.evaluation import report
 from ssd_jax.training.tensorboard import Board
 from ssd_jax.training.wandb_run import WandbRun
 
@@ -114,9 +115,7 @@ def _drop_later(path: Path, step: int) -> None:
     lines = path.read_text().splitlines(keepends=True)
     kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
     if kept != lines:
-        half = path.with_name(path.name + ".part")
-        half.write_text("".join(kept))
-        half.replace(path)
+        report.write_files(path.parent, {path.name: "".join(kept)})
 
 
 def _step_of(line: str) -> float:

@@ -145,8 +145,8 @@ def set_up(
         f"on {mesh.size} {mesh.devices.flat[0].device_kind}"
     )
     train_step = compile_train_step(step, mesh, placement)
-    # What it cannot be traced with is told here, before an old run is removed.
-    jax.eval_shape(train_step, state, batch_shapes(config))
+    if overwrite:  # what it cannot be traced with is told before the old run is removed
+        jax.eval_shape(train_step, state, batch_shapes(config))
     setup = Setup(
         config=config,
         meta=meta,

@@ -1,8 +1,6 @@
 """The folder of a run: held by one program at a time, and emptied for another run."""
 
 import contextlib
-import errno
-import fcntl
 import os
 import shutil
 import time
@@ -13,14 +11,14 @@ from typing import IO
 from rich.console import Console
 
 from ssd_jax import processes
+from ssd_jax.evaluation import report
+from ssd_jax.file_lock import try_lock
 from ssd_jax.training import checkpoints, faults, profile
 
 SHEET = "detections.png"
 """The pictures of the last evaluation."""
 
-_EVALUATION = "evaluation"  # evaluate.py's
 _LOCK = ".lock"
-_UNKNOWN_TO_THE_DISK = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
 @contextlib.contextmanager
@@ -62,7 +60,7 @@ def hold(workdir: Path, console: Console, *, patience: float = 120.0) -> Iterato
 
 def remove(workdir: Path) -> None:
     """Deletes what is of the run that is there, but its log, which begins anew by itself."""
-    for name in (checkpoints.FOLDER, faults.FOLDER, profile.FOLDER, _EVALUATION):
+    for name in (checkpoints.FOLDER, faults.FOLDER, profile.FOLDER, report.FOLDER):
         shutil.rmtree(workdir / name, ignore_errors=True)
     (workdir / SHEET).unlink(missing_ok=True)
 
@@ -84,12 +82,7 @@ def _take(lock: Path) -> IO[str] | None:
     """The file, locked; None if another program has it."""
     lock.parent.mkdir(parents=True, exist_ok=True)  # the other one may have taken it away
     file = lock.open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    except OSError as fault:
-        if fault.errno not in _UNKNOWN_TO_THE_DISK:
-            raise
-    return file
+    if try_lock(file):
+        return file
+    file.close()
+    return None
