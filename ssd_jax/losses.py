@@ -93,8 +93,10 @@ def _largest(
         held = jax.vmap(holds)(raised) & (raised > bound)
         return bound | (jnp.sum(held, dtype=jnp.int32) << shift)
 
+    # Like what is counted, which `jax.shard_map` tells from a constant.
+    nothing = jnp.zeros_like(holds(jnp.int32(0)), jnp.int32)
     # Unrolled where there are few steps: a GPU's loop starts kernels of its own.
-    return jax.lax.fori_loop(0, steps, refine, jnp.int32(0), unroll=bits_at_once > 1)
+    return jax.lax.fori_loop(0, steps, refine, nothing, unroll=bits_at_once > 1)
 
 
 def _count(mask: Bool[Array, "P"]) -> Int[Array, ""]:

@@ -57,6 +57,7 @@ def match(
     """
     if bipartite not in _BEST_PRIORS:
         raise ValueError(f"bipartite is {bipartite!r}: it must be 'greedy' or 'argmax'")
+    boxes, labels = jnp.asarray(boxes), jnp.asarray(labels)  # NumPy takes no traced index
     if boxes.shape[0] == 0:
         boxes, labels = jnp.zeros((1, 4), boxes.dtype), jnp.zeros(1, labels.dtype)
     # Padding becomes boxes without area, whose IoU is 0 everywhere.
@@ -89,7 +90,7 @@ def _best_truths(
     truths: Float[Array, "5 N"], priors: Float[Array, "5 P"]
 ) -> tuple[Float[Array, "P"], Int[Array, "P"]]:
     """The highest overlap of each prior, and the first ground truth that reaches it."""
-    num_truths, num_priors = truths.shape[1], priors.shape[1]
+    num_truths = truths.shape[1]
 
     def keep_better(
         n: Int[Array, ""], state: tuple[Float[Array, "P"], Int[Array, "P"]]
@@ -99,7 +100,9 @@ def _best_truths(
         better = overlap > best
         return jnp.where(better, overlap, best), jnp.where(better, n, truth)
 
-    nothing = jnp.zeros(num_priors, priors.dtype), jnp.zeros(num_priors, jnp.int32)
+    # Like the overlaps, which `jax.shard_map` tells from constants.
+    none = jnp.zeros_like(iou(truths[:, 0], priors))
+    nothing = none, jnp.zeros_like(none, jnp.int32)
     return jax.lax.fori_loop(0, num_truths, keep_better, nothing, unroll=5)
 
 
@@ -216,6 +219,9 @@ def _greedy_priors(
         wins = ~jnp.any(rival[:, None] & better, axis=0)
         # The highest of all wins in any case: so the rounds end, whatever the last bits are.
         wins |= jnp.argmax(jnp.where(rival, bound, -1)) == numbers
+        # One box a prior: of equal ones the first, if the last bits say that each is the best.
+        earlier = (prior[:, None] == prior[None, :]) & (numbers[:, None] < numbers[None, :])
+        wins &= ~jnp.any((rival & wins)[:, None] & earlier, axis=0)
         matched = rival & wins & (next_block == block)
         # Out of range, and so dropped, for the rest: indices stay unique.
         index = jnp.where(matched, prior, taken_by.size + numbers)
@@ -224,7 +230,7 @@ def _greedy_priors(
 
     bounds = _block_maxima(truths, blocks)
     _, block = _first_maximum(bounds)
-    untaken = jnp.full(blocks[0].size, -1, jnp.int32)
+    untaken = jnp.full_like(bounds, -1, jnp.int32, shape=blocks[0].size)
     search = _Search(untaken, labels != 0, bounds, block)
     search = jax.lax.while_loop(lambda s: jnp.any(s.waiting), match_mutual_bests, search)
     return search.taken_by[:num_priors]

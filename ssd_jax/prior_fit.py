@@ -133,7 +133,9 @@ def _changed(spec: PriorSpec, number: int, scale: float) -> PriorSpec | None:
         return _with_sizes(spec, sizes)
     old = _ratios(spec)[number - len(sizes)]
     new = old * scale
-    if new < _LEAST_GROWTH or new in _ratios(spec):
+    # As they will be rounded: a level has no ratio twice.
+    others = {round(ratio, 2) for ratio in _ratios(spec) if ratio != old}
+    if new < _LEAST_GROWTH or round(new, 2) in others:
         return None
     ratios = tuple(
         tuple(new if ratio == old else ratio for ratio in of_level)

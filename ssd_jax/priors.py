@@ -5,7 +5,8 @@ NumPy only: priors are constants of a network, computed once and closed over.
 
 import dataclasses
 import math
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, SupportsIndex
 
 import numpy as np
 from jaxtyping import Float32
@@ -34,7 +35,8 @@ class PriorSpec:
 
     Raises:
         ValueError: there is no level; lengths disagree; a size, step, ratio or variance is not
-            positive; a max size is not above its min; or `clip` is unknown.
+            positive; a max size is not above its min; a level has the ratio 1, one twice, or one
+            and its reciprocal; or `clip` is unknown.
     """
 
     image_size: Size
@@ -61,9 +63,17 @@ class PriorSpec:
             self._check_positive(name, np.concatenate([np.ravel(v) for v in getattr(self, name)]))
         self._check_positive("min_sizes", np.asarray(self.min_sizes))
         for level, (smaller, larger) in enumerate(zip(self.min_sizes, self.max_sizes, strict=True)):
-            if larger <= smaller:
+            if not larger > smaller:  # NaN neither
                 raise ValueError(
                     f"PriorSpec: level {level} has max size {larger}, not above its min {smaller}"
+                )
+        for ratios in self.aspect_ratios:
+            upright = [round(max(ratio, 1 / ratio), 6) for ratio in ratios]
+            if 1 in upright or len(set(upright)) < len(upright):
+                raise ValueError(
+                    f"PriorSpec.aspect_ratios has {tuple(ratios)}: leave out 1, which every cell "
+                    "has in two sizes, ratios that come twice, and the reciprocals of others, for "
+                    "each stands for both"
                 )
         if self.clip not in ("none", "center_form", "size"):
             raise ValueError(
@@ -86,7 +96,7 @@ class PriorSpec:
         return sum(rows * columns * boxes for (rows, columns), boxes in per_cell)
 
     @classmethod
-    def for_image_size(cls, size: int | Size) -> "PriorSpec":
+    def for_image_size(cls, size: SupportsIndex | Sequence[SupportsIndex]) -> "PriorSpec":
         """The spec for an input of `size` pixels, (height, width) or the side of a square.
 
         300 and 512 give the paper's (VOC300, VOC512). Any other size follows their rule: one
@@ -96,7 +106,8 @@ class PriorSpec:
         Raises:
             ValueError: the input is too small for the network.
         """
-        height, width = image_size = (size, size) if isinstance(size, int) else size
+        height, width = map(int, size if isinstance(size, Sequence) else (size, size))
+        image_size = height, width
         if image_size in _PAPER:
             return _PAPER[image_size]
         maps = feature_map_sizes(image_size)

@@ -91,3 +91,14 @@ def test_drawn_by_sides_no_crop_is_longer_than_allowed():
     sides = (crops[:, 2:] - crops[:, :2])[samplers > 0] * SIZE
     aspect = sides[:, 0] / sides[:, 1]
     assert np.all((aspect > 0.8 - 1e-4) & (aspect < 1.25 + 1e-4))
+
+
+@pytest.mark.usefixtures("loose_dtypes")
+def test_a_key_gives_one_crop_in_single_and_in_double_precision():
+    key = jax.random.key(3)
+    crop, sampler = sample_crop(key, BOXES, LABELS, Augmentation())
+    with jax.enable_x64(True):
+        same, same_sampler = sample_crop(key, BOXES, LABELS, Augmentation())
+    assert same.dtype == crop.dtype == jnp.float32
+    assert int(sampler) == int(same_sampler)
+    np.testing.assert_allclose(crop, same, rtol=1e-6)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ssd_jax.losses import hard_negative_mask, multibox_loss, smooth_l1
+from ssd_jax.losses import hard_negative_mask, multibox_loss, multibox_terms, smooth_l1
 from tests.lowered import for_a_gpu
 from tests.reference import losses as reference
 
@@ -271,3 +271,17 @@ def test_every_row_of_the_batch_is_mined_by_itself():
         part = jitted_loss(loc[rows], conf[rows], loc_targets[rows], labels[rows])
         sums += np.array(part) * max(1, int((labels[rows] > 0).sum()))
     np.testing.assert_allclose(whole, sums / int((labels > 0).sum()), rtol=1e-5)
+
+
+def test_under_shard_map_the_loss_is_that_of_all_images():
+    arrays = random_batch(0, batch=8)
+    positives = jnp.sum(arrays[3] > 0).astype(jnp.float32)
+    mesh = jax.sharding.Mesh(jax.devices(), ("data",))
+
+    def of_a_device(*arrays):
+        terms = multibox_terms(*arrays)
+        return jax.lax.psum(jnp.stack(terms.loss(jnp.float32(1))), "data")
+
+    rows = jax.P("data")
+    sums = jax.jit(jax.shard_map(of_a_device, mesh=mesh, in_specs=(rows,) * 4, out_specs=jax.P()))
+    np.testing.assert_allclose(sums(*arrays) / positives, jitted_loss(*arrays), rtol=1e-5)

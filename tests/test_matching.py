@@ -2,12 +2,14 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from ssd_jax import matching
 from ssd_jax.boxes import center_to_corner, pairwise_iou
 from ssd_jax.matching import match
 from ssd_jax.priors import VOC300, prior_boxes
@@ -309,3 +311,50 @@ def test_labels_of_other_integer_types_give_int32():
     _, label_targets = match(jnp.array([BOX_A]), jnp.array([3], jnp.int16), TWO_PRIORS)
     assert label_targets.dtype == jnp.int32
     np.testing.assert_array_equal(label_targets, [3, 0])
+
+
+def test_of_equal_boxes_each_gets_a_prior_whatever_the_last_bits_are(monkeypatch):
+    """Two kernels may round one overlap differently: here each thinks that its own is higher."""
+
+    def own_is_higher(a, b):
+        overlap = iou(a, b)
+        return overlap * (1 + 2.0**-20) if overlap.shape == (4,) else overlap
+
+    iou = matching.iou
+    monkeypatch.setattr(matching, "iou", own_is_higher)
+    boxes = np.array([[0.1, 0.1, 0.38, 0.35]] * 2 + [[0.5, 0.5, 0.93, 0.8]] * 2, np.float32)
+    labels = np.arange(1, 5, dtype=np.int32)
+    priors = jnp.asarray(GRID_PRIORS)
+    _, targets = match(jnp.asarray(boxes), jnp.asarray(labels), priors, threshold=2.0)
+    expected = reference.greedy(iou_table(boxes, GRID_PRIORS), 2.0)
+    np.testing.assert_array_equal(targets, [labels[n] if n >= 0 else 0 for n in expected])
+    assert sorted(targets[targets > 0].tolist()) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("bipartite", ["greedy", "argmax"])
+def test_arrays_of_numpy_may_be_constants_of_what_is_jitted(bipartite, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # that would ask for JAX's
+    boxes = np.array([BOX_A, [0.5, 0.5, 1, 1]], np.float32)
+    labels = np.array([3, 1], np.int32)
+    expected = match(jnp.asarray(boxes), jnp.asarray(labels), TWO_PRIORS, bipartite=bipartite)
+    for ours in (
+        jax.jit(lambda priors: match(boxes, labels, priors, bipartite=bipartite))(TWO_PRIORS),
+        jax.jit(lambda x: match(x, labels, np.asarray(TWO_PRIORS), bipartite=bipartite))(boxes),
+    ):
+        jax.tree.map(np.testing.assert_array_equal, ours, expected)
+
+
+@pytest.mark.parametrize("bipartite", ["greedy", "argmax"])
+def test_under_shard_map_a_batch_is_matched_as_without(bipartite):
+    rng = np.random.default_rng(0)
+    corners = np.sort(rng.uniform(0, 1, (8, NUM_TRUTHS, 2, 2)), axis=2).astype(np.float32)
+    batch = corners.reshape(8, NUM_TRUTHS, 4), rng.integers(0, 4, (8, NUM_TRUTHS)).astype(np.int32)
+    matched = jax.vmap(lambda *one: match(*one, jnp.asarray(GRID_PRIORS), bipartite=bipartite))
+    mesh = jax.sharding.Mesh(jax.devices(), ("data",))
+    rows = jax.P("data")
+    shared = jax.shard_map(matched, mesh=mesh, in_specs=(rows, rows), out_specs=(rows, rows))
+    jax.tree.map(
+        lambda ours, alone: np.testing.assert_allclose(ours, alone, rtol=1e-5, atol=1e-6),
+        jax.jit(shared)(*batch),
+        jax.jit(matched)(*batch),
+    )

@@ -74,3 +74,14 @@ def test_long_objects_get_longer_priors():
 def test_what_fits_already_is_not_made_worse():
     boxes = random_boxes(400, least=0.1)
     assert recall(boxes, propose(boxes, VOC300)) >= recall(boxes, VOC300)
+
+
+def test_ratios_that_want_to_be_one_stay_apart():
+    """All objects are 2.5 times as wide as high: of the ratios 2 and 3 both would be that."""
+    rng = np.random.default_rng(2)
+    height = rng.uniform(0.05, 0.35, (300, 1))
+    sides = np.concatenate([2.5 * height, height], axis=1)
+    low = rng.uniform(0, 1 - sides)
+    better = propose(np.concatenate([low, low + sides], axis=1), VOC300)
+    for ratios in better.aspect_ratios:
+        assert len(set(ratios)) == len(ratios)

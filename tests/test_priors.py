@@ -187,6 +187,11 @@ def test_too_small_an_image_is_an_error_that_says_its_size(size):
         ("min_sizes", (70.0, *VOC300.min_sizes[1:]), "level 0 has max size 60.0"),
         ("aspect_ratios", ((-2.0,), *VOC300.aspect_ratios[1:]), "aspect_ratios must be positive"),
         ("variances", (0.1, 0.0), "variances must be positive"),
+        ("max_sizes", (math.nan, *VOC300.max_sizes[1:]), "level 0 has max size nan"),
+        ("aspect_ratios", ((1.0, 2.0), *VOC300.aspect_ratios[1:]), "leave out 1"),
+        ("aspect_ratios", ((2.0, 0.5), *VOC300.aspect_ratios[1:]), "the reciprocals of others"),
+        ("aspect_ratios", ((1 / 3, 3.0), *VOC300.aspect_ratios[1:]), "the reciprocals of others"),
+        ("aspect_ratios", ((2.0, 2.0), *VOC300.aspect_ratios[1:]), "ratios that come twice"),
     ],
 )
 def test_a_spec_that_makes_no_sense_is_an_error(field, value, message):
@@ -197,6 +202,11 @@ def test_a_spec_that_makes_no_sense_is_an_error(field, value, message):
 def test_an_unknown_clip_is_an_error():
     with pytest.raises((ValueError, TypeError), match="corners"):  # the type checker is first
         dataclasses.replace(VOC300, clip="corners")
+
+
+@pytest.mark.parametrize("size", [np.int64(300), [300, 300], (np.int32(300), 300)], ids=str)
+def test_a_size_may_be_of_any_integers(size):
+    assert PriorSpec.for_image_size(size) == VOC300
 
 
 def test_a_level_may_have_square_priors_only():
