@@ -1,9 +1,11 @@
 """A run of several processes on one or more machines, and what they say to each other."""
 
 import contextlib
+import functools
 import itertools
 import os
 import pickle
+import socket
 import sys
 import time
 import uuid
@@ -179,6 +181,13 @@ def gather(value: Any) -> list[Any]:
     padded[: len(content)] = content
     rows = multihost_utils.process_allgather(padded)
     return [pickle.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
+
+
+@functools.cache
+def on_this_host() -> int:
+    """How many of the processes, this one among them, share this machine's memory."""
+    host = socket.gethostname()
+    return gather(host).count(host)
 
 
 def lost_touch(fault: BaseException) -> bool:

@@ -14,7 +14,7 @@ def read_bytes(path: Path) -> bytes:
 
     Raises:
       FileNotFoundError: There is no such file.
-      ValueError: The zip is broken.
+      ValueError: The zip is broken, encrypted, or packed as Python cannot unpack.
     """
     archive = _archive(path.parent)
     if archive is None:
@@ -25,6 +25,11 @@ def read_bytes(path: Path) -> bytes:
         raise FileNotFoundError(f"no file {path}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError) as fault:
         raise ValueError(f"{path} is broken ({fault}): fetch the zip again") from None
+    except RuntimeError as fault:  # a password, or an unknown method
+        raise ValueError(
+            f"{path} cannot be unpacked ({fault}): pack the zip anew, by deflate and without a "
+            "password"
+        ) from None
 
 
 def is_file(path: Path) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Int, UInt8
 
+from ssd_jax import processes
 from ssd_jax.data.batch import Batch, empty_batch
 from ssd_jax.data.host_memory import free_bytes
 
@@ -33,7 +34,7 @@ class HostCache:
         _check_room(
             "host",
             count * canvas_size**2 * 3,
-            free_bytes(),
+            free_bytes() // processes.on_this_host(),
             f"{count} canvases of {canvas_size} x {canvas_size} pixels in memory",
         )
         self._table = empty_batch(count, canvas_size, slots)
@@ -179,7 +180,7 @@ def _free_bytes(device: jax.Device) -> int:
     """Bytes that a device has free; one without memory of its own shares the host's."""
     statistics = device.memory_stats()
     if statistics is None:
-        return free_bytes() // jax.local_device_count()
+        return free_bytes() // jax.local_device_count() // processes.on_this_host()
     return statistics["bytes_limit"] - statistics["bytes_in_use"]
 
 

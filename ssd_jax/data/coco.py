@@ -69,8 +69,8 @@ class CocoJson(FileSource):
         """
         path, folder = Path(annotation_file), Path(image_folder)
         content = read_instances(path, annotated=annotated)
-        images = _by_id(content["images"], "image", path)
-        categories = sorted(_by_id(content["categories"], "category", path).items())
+        images = by_id(content["images"], "image", path)
+        categories = sorted(by_id(content["categories"], "category", path).items())
         self.category_ids = tuple(number for number, _ in categories)
         self.class_names = tuple(str(category["name"]) for _, category in categories)
         label_of = {number: k for k, number in enumerate(self.category_ids, start=1)}
@@ -191,8 +191,8 @@ def read_instances(path: Path, *, annotated: bool = True) -> dict[str, list[dict
         for i, entry in enumerate(content[section]):
             if fault := entry_fault(section, i, entry):
                 raise ValueError(f"{path}: {fault}")
-    by_id, _ = first_by_id(content["categories"])
-    if shared := namesakes(by_id.values()):
+    first, _ = first_by_id(content["categories"])
+    if shared := namesakes(first.values()):
         raise ValueError(f"{path}: {shared[0]}")
     return content
 
@@ -210,6 +210,9 @@ def read_sections(path: Path, *, annotated: bool = True) -> dict[str, list[Any]]
         content["annotations"] = []
     if not isinstance(content, dict) or any(section not in content for section in REQUIRED):
         raise ValueError(f"{path}: not COCO's instances: it lacks one of {', '.join(REQUIRED)}")
+    for section in REQUIRED:
+        if not isinstance(content[section], list):
+            raise ValueError(f"{path}: {section!r} is {type(content[section]).__name__}, no list")
     return content
 
 
@@ -222,6 +225,10 @@ def entry_fault(section: str, i: int, entry: Any) -> str | None:
     for field in _INTEGERS[section]:
         if not isinstance(entry[field], int):
             return f"entry {i} of {section} has {field!r} {entry[field]!r}, no integer"
+        if not -(2**63) <= entry[field] < 2**63:
+            return f"entry {i} of {section} has {field!r} {entry[field]}, more than 64 bits"
+    if section == "images" and not isinstance(entry["file_name"], str):
+        return f"entry {i} of {section} has 'file_name' {entry['file_name']!r}, no text"
     return None
 
 
@@ -247,11 +254,12 @@ def namesakes(categories: Iterable[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _by_id(entries: Iterable[dict[str, Any]], what: str, path: Path) -> dict[int, dict[str, Any]]:
-    by_id, again = first_by_id(entries)
+def by_id(entries: Iterable[dict[str, Any]], what: str, path: Path) -> dict[int, dict[str, Any]]:
+    """The entries by id; a ValueError names an id that comes again."""
+    first, again = first_by_id(entries)
     if again:
         raise ValueError(f"{path}: {what} id {again[0]} is there twice")
-    return by_id
+    return first
 
 
 def _objects_by_image(

@@ -72,6 +72,9 @@ def _exif_block(data: bytes) -> bytes:
 def _block_of_jpeg(data: bytes) -> bytes:
     start = len(_JPEG_START)
     while data[start : start + 1] == b"\xff" and data[start + 1 : start + 2] != b"\xda":  # the scan
+        if data[start + 1 : start + 2] == b"\xff":  # a byte that fills up
+            start += 1
+            continue
         stop = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
         if data[start + 1 : start + 2] == b"\xe1" and data.startswith(_EXIF_START, start + 4):
             return data[start + 4 + len(_EXIF_START) : stop]

@@ -14,6 +14,7 @@ import numpy as np
 
 from ssd_jax.data.example import box_areas
 from ssd_jax.data.file_source import FileSource
+from ssd_jax.data.image_lists import listed
 from ssd_jax.data.images import stored_size
 from ssd_jax.data.odd_boxes import OddBoxes
 from ssd_jax.data.voc_xml import VocAnnotation, parse_annotation
@@ -102,7 +103,7 @@ def split_names(root: Path, split: str) -> list[str]:
 
     Raises:
       FileNotFoundError: A list is not there; the message says which there are.
-      ValueError: An image is listed twice.
+      ValueError: An image is listed twice, or a list is no UTF-8.
     """
     lists = root / "ImageSets" / "Main"
     names: list[str] = []
@@ -111,8 +112,7 @@ def split_names(root: Path, split: str) -> list[str]:
         if not path.is_file():
             there = ", ".join(sorted(p.stem for p in lists.glob("*.txt"))) or "none"
             raise FileNotFoundError(f"no split {part!r} in {lists}: there are {there}")
-        names += [_without_suffix(line.strip()) for line in path.read_text().splitlines()]
-    names = [name for name in names if name]
+        names += map(_without_suffix, listed(path.read_bytes(), str(path)))
     seen: set[str] = set()
     for name in names:
         if name in seen:

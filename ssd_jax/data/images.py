@@ -130,9 +130,14 @@ def stored_size(path: Path) -> tuple[int, int] | None:
     None if the file is no image: what to do with it is decided when it is decoded.
     """
     try:
-        return header_size(read_bytes(path))
-    except ValueError:  # damaged in a zip
+        data = read_bytes(path)
+        size = header_size(data)
+        if size is None:  # a format whose header is not known here, but decoded
+            height, width, _ = decode_image(data, path.name).shape
+            size = height, width
+    except ValueError:  # damaged, by itself or in a zip
         return None
+    return size
 
 
 def is_turned(data: bytes, annotated_size: tuple[int, int]) -> bool:

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 
 _MAX_THREADS = 8
-_CACHED_AT_ONCE = 64
+_CACHED_AT_ONCE = 2**25  # bytes of canvases: each thread holds so much while a cache is filled
 
 
 def train_batches(
@@ -102,7 +102,8 @@ def train_batches(
     steps = sequence.slice(slice(start_step, stop_step))
     if cache == "none" or start_step >= stop_step:
         return _iterate(steps.map(functools.partial(load, share=share)), workers, dataset)
-    in_order = grain.MapDataset.range(count).batch(_CACHED_AT_ONCE)
+    at_once = max(1, _CACHED_AT_ONCE // (3 * canvas_size**2))
+    in_order = grain.MapDataset.range(count).batch(at_once)
     everything = in_order.map(functools.partial(load, share=slice(None)))
     loaded = _iterate(everything, workers, dataset)
     if cache == "host":
@@ -213,7 +214,7 @@ def _end_with(parent: Any) -> None:
 
 def _log_skipped(batches: Generator[Batch], dataset: Dataset) -> Generator[Batch]:
     """Logs each image that cannot be decoded once, with their count."""
-    skipped: set[int] = set()
+    skipped = dataset.skipped
     with contextlib.closing(batches):
         for batch in batches:
             for row in batch["skipped"][batch["skipped"] >= 0].tolist():
@@ -240,6 +241,14 @@ def _drain(loaded: grain.DatasetIterator, *, shared_memory: bool) -> Generator[B
             if shared_memory:
                 batch = {key: np.array(value) for key, value in batch.items()}
             yield cast(Batch, batch)
+    except RuntimeError as fault:
+        if "Worker process was terminated unexpectedly" not in str(fault):
+            raise
+        raise MemoryError(
+            f"a process of data.workers was ended by the system ({str(fault).splitlines()[0]}): "
+            "with exit code -7 /dev/shm is full, which a container gets more of by `docker run "
+            "--shm-size=8g`, with -9 the memory; data.workers=0 needs neither"
+        ) from fault
     finally:
         loaded.close()
         if shared_memory:

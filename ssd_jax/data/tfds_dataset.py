@@ -89,7 +89,10 @@ def _class_names(
     if not given or given == own:
         return own
     if own and own != tuple(map(str, range(len(own)))):
-        raise ValueError(f"{what} have names, {', '.join(own)}: leave out data.class_names")
+        raise ValueError(
+            f"{what} have names, {', '.join(own)}, not those of data.class_names, "
+            f"{', '.join(given)}: leave it out, or take the data that has these"
+        )
     if own and len(own) != len(given):
         raise ValueError(f"{what} are {len(own)}, and data.class_names has {len(given)} names")
     return given

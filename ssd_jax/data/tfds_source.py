@@ -92,7 +92,9 @@ def prepare(builder: tfds.core.DatasetBuilder) -> tfds.core.DatasetBuilder:
 class TfdsSource:
     """Examples of one split of a prepared builder, in the order they are stored in.
 
-    The image stays encoded. Labels count from 1, boxes are corners; boxes of no size are left out.
+    The image stays encoded. Labels count from 1, boxes are corners; boxes of no size, and those of
+    no class (TFDS's -1), are left out.
+
     Pickles as a builder's folder, a split and fields, so that a worker process opens its own files.
     """
 
@@ -150,7 +152,7 @@ class TfdsSource:
     def _boxes(
         self, record: Mapping[str, Any], row: int
     ) -> tuple[Float32[np.ndarray, "kept 4"], Bool[np.ndarray, " all"]]:
-        """TFDS's (ymin, xmin, ymax, xmax) as corners, and which objects have an area."""
+        """TFDS's (ymin, xmin, ymax, xmax) as corners, and which objects have area and class."""
         stored = np.asarray(_get(record, self._fields.boxes), np.float32).reshape(-1, 4)
         boxes = stored[:, [1, 0, 3, 2]]
         if not np.all((boxes >= 0) & (boxes <= 1)):
@@ -159,6 +161,8 @@ class TfdsSource:
                 f"relative to the image (0..1): {stored.tolist()}"
             )
         kept = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+        if self._fields.labels:
+            kept &= np.asarray(_get(record, self._fields.labels)) >= 0
         return boxes[kept], kept
 
     def _name(self, record: Mapping[str, Any], row: int) -> str:

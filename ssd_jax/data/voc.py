@@ -6,6 +6,7 @@ array_record in the same data_dir is read as it is, and the other way round.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ssd_jax.data import devkit
 from ssd_jax.data.archives import find_archives
 from ssd_jax.data.example import Concatenated, Dataset
 from ssd_jax.data.folder import VocFolder
+from ssd_jax.data.image_lists import listed
 from ssd_jax.data.images import decode_image
 from ssd_jax.data.odd_boxes import OddBoxes
 from ssd_jax.data.tfds_source import TfdsSource, prepare
@@ -217,7 +219,10 @@ def _fetch(folder: Path, archives: Sequence[RemoteFile]) -> list[Path]:
 def _listed(files: devkit.Devkit, name: str) -> list[str]:
     """The images of a list in ImageSets/Main; none where there is no such list."""
     path = f"ImageSets/Main/{name}.txt"
-    return files.read(path).decode().split() if files.has(path) else []
+    names = listed(files.read(path), path) if files.has(path) else []
+    if twice := [image for image, times in Counter(names).items() if times > 1]:
+        raise ValueError(f"image {twice[0]!r} is listed twice in {path}")
+    return names
 
 
 def _example(files: devkit.Devkit, name: str, odd: OddBoxes) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ from ssd_jax.evaluation.results import ImageDetections, ImageGroundTruth, SplitR
 from ssd_jax.evaluation.scores import Scores, score
 from ssd_jax.recipe import Predict
 from ssd_jax.sharding import place_rows, shardings
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 
@@ -124,12 +127,20 @@ def detect(
         progress(done, len(dataset))
     seconds = time.perf_counter() - started
     seen = sorted(itertools.chain.from_iterable(processes.gather(ours)), key=lambda one: one.row)
+    image_ids = [image.image_id for image in seen]
+    if len(set(image_ids)) < len(image_ids):
+        logger.warning(
+            "several images of %s, split %s, have one id: they are numbered by row",
+            dataset.name,
+            dataset.split,
+        )
+        image_ids = [image.row for image in seen]
     results = SplitResults(
         dataset=dataset.name,
         split=dataset.split,
         class_names=dataset.class_names,
         category_ids=dataset.category_ids,
-        image_ids=[image.image_id for image in seen],
+        image_ids=image_ids,
         image_names=[image.name for image in seen],
         image_sizes=[image.size for image in seen],
         detections=[image.detections for image in seen],

@@ -51,3 +51,18 @@ def test_a_changed_byte_in_a_zip_is_named(archive: Path):
         read_bytes(archive / "train/a.jpg")
     assert "\n" not in str(error.value)
     assert read_bytes(archive / "c.jpg") == b"c"
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "message"),
+    [(6, 1, "encrypted"), (8, 9, "compression method is not supported")],  # of the local header
+)
+def test_a_zip_that_python_cannot_unpack_is_named(archive: Path, offset, value, message: str):
+    data = bytearray(archive.read_bytes())
+    central = data.index(b"PK\x01\x02")  # the same fields lie two bytes further on there
+    for start in (data.index(b"PK\x03\x04"), central + 2):
+        data[start + offset] = value
+    archive.write_bytes(data)
+    with pytest.raises(ValueError, match=rf"train/a\.jpg cannot be unpacked .*{message}"):
+        read_bytes(archive / "train/a.jpg")
+    assert read_bytes(archive / "c.jpg") == b"c"

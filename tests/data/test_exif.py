@@ -140,3 +140,14 @@ def test_no_part_of_a_file_confounds_the_reader(suffix: str):
     assert found <= {1, 6}
     for place in range(min(len(data), 120)):
         read_orientation(data[:place] + b"\xff" + data[place + 1 :])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_bytes_may_fill_up_before_a_jpegs_marker(count: int):
+    """Section B.1.1.2 of the JPEG standard."""
+    data = marked(".jpg", 6)
+    at = data.index(b"\xff\xe1")
+    filled = data[:at] + b"\xff" * count + data[at:]
+    assert read_orientation(filled) == 6
+    assert corners(decode_image(filled, "a", turned=True)) == SHOWN[6]
+    assert read_orientation(b"\xff\xd8" + b"\xff" * 9) == 1

@@ -210,3 +210,18 @@ def test_bccd(caplog):
     assert make.object_counts(source).sum() == 4888 - 2
     (record,) = caplog.records
     assert "dropped 2 boxes" in record.getMessage()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_lists_as_windows_saves_them(root: Path, encoding: str):
+    path = root / "ImageSets/Main/train.txt"
+    path.write_bytes("c d\r\n\r\na \r\n".encode(encoding))
+    source = VocFolder(root, "train")
+    assert [source.name(row) for row in range(2)] == ["c d.jpg", "a.jpg"]
+
+
+@pytest.mark.parametrize("text", ["a".encode("utf-16"), "ä".encode("latin-1")])
+def test_a_list_of_another_encoding_is_named(root: Path, text: bytes):
+    (root / "ImageSets/Main/train.txt").write_bytes(text)
+    with pytest.raises(ValueError, match=r"list .*train\.txt is no UTF-8 .*save it as UTF-8"):
+        VocFolder(root, "train")

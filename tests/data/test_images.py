@@ -176,6 +176,13 @@ def test_header_size_needs_but_the_header(suffix: str):
     assert header_size(b"no image") is None and header_size(b"") is None
 
 
+def test_the_size_of_a_format_without_a_known_header_is_that_of_the_picture(tmp_path):
+    path = tmp_path / "a.ras"
+    cv2.imwrite(str(path), make.picture(20, 30))
+    assert header_size(path.read_bytes()) is None
+    assert stored_size(path) == (20, 30)
+
+
 def test_stored_size_reads_the_file(tmp_path):
     (tmp_path / "a.png").write_bytes(make.encode(make.picture(12, 34), ".png"))
     assert stored_size(tmp_path / "a.png") == (12, 34)

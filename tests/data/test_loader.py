@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import grain
 import numpy as np
 import pytest
 
@@ -16,7 +17,7 @@ from ssd_jax.data.batch import Batch
 from ssd_jax.data.example import Concatenated, Dataset
 from ssd_jax.data.file_source import FileSource
 from ssd_jax.data.images import decode_image
-from ssd_jax.data.loader import count_slots, eval_batches, train_batches
+from ssd_jax.data.loader import _drain, count_slots, eval_batches, train_batches
 from ssd_jax.data.policies import Policies
 from tests.data import make
 
@@ -306,3 +307,21 @@ def test_a_dataset_of_records(small_shapes):
     np.testing.assert_array_equal(
         (everything["labels"][:96] > 0).sum(1), make.object_counts(dataset.source)
     )
+
+
+def test_a_worker_that_the_system_ended_is_told_with_what_it_lacked():
+    def end(row):
+        raise RuntimeError("Worker process was terminated unexpectedly with exit code -7. And more")
+
+    batches = iter(grain.MapDataset.range(2).map(end).to_iter_dataset())
+    with pytest.raises(MemoryError, match=r"exit code -7.*-7 /dev/shm is full.*--shm-size"):
+        list(_drain(batches, shared_memory=True))
+
+
+def test_an_image_that_is_skipped_is_told_once_in_all_evaluations(tmp_path: Path, caplog):
+    dataset = file_dataset(tmp_path, broken=2)
+    for _ in range(2):
+        options = {"batch_size": 4, "canvas_size": CANVAS, "slots": 0, "undecodable": "skip"}
+        assert len(list(eval_batches(dataset, **options))) == 2
+    (record,) = [r for r in caplog.records if "cannot be decoded: skipped" in r.getMessage()]
+    assert "2.png" in record.getMessage()

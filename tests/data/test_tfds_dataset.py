@@ -77,6 +77,28 @@ def test_a_prepared_dataset_is_read_by_its_name(data_dir: str):
         np.testing.assert_array_equal(batch["image"][n, :20], make.picture(20, 30, n))
 
 
+def test_objects_without_a_class_are_left_out(tmp_path: Path):
+    class Unlabelled(Zoo):
+        name = "unlabelled"
+
+        def _generate_examples(self, count):
+            for n, example in super()._generate_examples(count):
+                for animal in example["animals"][:1]:
+                    animal["kind"] = -1
+                yield n, example
+
+    Unlabelled(data_dir=tmp_path).download_and_prepare(file_format="array_record")
+    source = load_tfds("unlabelled", "train", data_dir=str(tmp_path)).source
+    np.testing.assert_array_equal(source[1]["labels"], [1])
+    np.testing.assert_array_equal(source[1]["area"], [70])
+
+
+def test_names_that_are_others_than_the_datasets_are_told(data_dir: str):
+    message = r"have names, ape, bear, not those of data\.class_names, bear, ape: leave it out"
+    with pytest.raises(ValueError, match=message):
+        load_tfds("zoo", "train", data_dir=data_dir, class_names=("bear", "ape"))
+
+
 def test_versions_and_parts_of_splits(data_dir: str):
     assert len(load_tfds("zoo:1.2.3", "train[:50%]+test", data_dir=data_dir)) == 4
     with pytest.raises(ValueError, match=r"no split 'val' of zoo: there are test, train") as error:
@@ -131,7 +153,7 @@ def ambiguous() -> tfds.features.FeaturesDict:
         (tfds.features.Scalar(np.int64), (), "have no names: set data.class_names"),
         (tfds.features.Scalar(np.int64), ("ape",), "has objects of class 2, counted from 1"),
         (tfds.features.ClassLabel(num_classes=2), ("ape",), "are 2, and data.class_names has 1"),
-        (tfds.features.ClassLabel(names=["a", "b"]), ("b", "a"), "have names, a, b: leave out"),
+        (tfds.features.ClassLabel(names=["a", "b"]), ("b", "a"), "have names, a, b, not those of"),
         (tfds.features.Text(), ("ape", "bear"), "set data.labels_feature"),
     ],
 )

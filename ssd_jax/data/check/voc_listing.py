@@ -11,6 +11,7 @@ from ssd_jax.data.check.listing import Entry, Listing
 from ssd_jax.data.check.problem import Problem
 from ssd_jax.data.devkit import FolderDevkit
 from ssd_jax.data.folder import IMAGE_SUFFIXES, annotation_files, image_files
+from ssd_jax.data.image_lists import listed
 from ssd_jax.data.voc_xml import VocAnnotation, parse_annotation
 
 
@@ -91,11 +92,15 @@ def _list(
             there = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
             problems.append(Problem(split, str(path), "no list", f"there are {there}"))
             continue
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if name := _without_suffix(line.strip()):
-                if name in names:
-                    problems.append(Problem(split, str(path), "listed twice", repr(name)))
-                names[name] = None
+        try:
+            lines = listed(path.read_bytes(), str(path))
+        except ValueError as fault:
+            problems.append(Problem(split, str(path), "broken list", str(fault)))
+            continue
+        for name in map(_without_suffix, lines):
+            if name in names:
+                problems.append(Problem(split, str(path), "listed twice", repr(name)))
+            names[name] = None
     folder = root / "JPEGImages"
     images = image_files(folder) if folder.is_dir() else {}
     entries = []
