@@ -98,7 +98,8 @@ def main(arguments: Sequence[str]) -> None:
     dataset = open_dataset(config, meta.class_names)
     if engine is not None and engine.class_names != dataset.class_names:
         raise ValueError(
-            f"{MODEL.value} has the classes {', '.join(engine.class_names)}, not those"
+            f"{MODEL.value} has the classes {', '.join(engine.class_names)}, the checkpoint "
+            f"{', '.join(dataset.class_names)}: give the file that export.py made of it"
         )
 
     console = Console(soft_wrap=True, markup=False, quiet=not processes.is_first())
@@ -126,6 +127,8 @@ def main(arguments: Sequence[str]) -> None:
         )
     if processes.is_first():  # the rest is figures and files, once
         if UNANNOTATED.value:
+            for name in ("report.html", "metrics.json", "ground_truth.json"):
+                (out / name).unlink(missing_ok=True)  # they would be of other detections
             report.write_files(out, report.detection_files(detected.results))
             console.print(f"{detected.speed}; detections.json and comp4/ are in {out}")
         else:
@@ -166,8 +169,8 @@ def open_dataset(config: ConfigDict, class_names: tuple[str, ...]) -> Dataset:
     for name, flag in FOLDERS.items():
         if flag.value is not None:
             config.data[name] = flag.value
-    if config.data.kind == "voc_folder":
-        config.data.class_names = class_names  # another folder may lack some of them
+    if config.data.kind in ("voc_folder", "tfds"):
+        config.data.class_names = class_names  # a folder may lack some of them, TFDS their names
     split = SPLIT.value or config.data.eval
     dataset = processes.first_before_others(
         lambda: load_dataset(config.data, split, annotated=not UNANNOTATED.value)

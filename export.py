@@ -42,7 +42,8 @@ def main(arguments: Sequence[str]) -> None:
     Console(soft_wrap=True, markup=False).print(
         f"{out}, {out.stat().st_size / 1e6:.1f} MB, {len(detector.class_names)} classes\n"
         f"python detect.py --model {out} PICTURE\n"
-        f"python evaluate.py --ckpt {CKPT.value} --model {out}",
+        f"python evaluate.py --ckpt {CKPT.value} --model {out}"
+        + (" --out evaluation" if hub.is_address(CKPT.value) else ""),
         highlight=False,
     )
 

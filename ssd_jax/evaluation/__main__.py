@@ -4,8 +4,8 @@
     python -m ssd_jax.evaluation instances_val2017.json results.json --metrics coco
     python -m ssd_jax.evaluation VOCdevkit/VOC2007 results/Main --split test --metrics voc07,voc
 
-GROUND_TRUTH is a COCO json or a folder in VOC's layout; DETECTIONS a COCO result json, or the
-devkit's comp4_det_test_CLASS.txt: one of them or their folder.
+GROUND_TRUTH is a COCO json or a folder in VOC's layout; DETECTIONS the devkit's
+comp4_det_test_CLASS.txt, one of them or their folder, or for a COCO json a COCO result json.
 """
 
 import dataclasses
@@ -38,6 +38,11 @@ def main(arguments: Sequence[str]) -> None:
         raise ValueError("give two arguments: GROUND_TRUTH (json or VOC folder) and DETECTIONS")
     check_metrics(NAMES.value)
     truth_path, found_path = map(Path, arguments)
+    if truth_path.is_dir() and found_path.suffix == ".json":
+        raise ValueError(
+            f"{found_path} tells images by numbers, which those of {truth_path} do not have: give "
+            "the devkit's files (comp4/), or as GROUND_TRUTH the ground_truth.json beside it"
+        )
     truth = read_ground_truth(truth_path, SPLIT.value)
     results = dataclasses.replace(truth, detections=read_detections(found_path, truth))
     inclusive = INCLUSIVE_PIXELS.value

@@ -63,7 +63,8 @@ def read_detections(path: Path, truth: SplitResults) -> list[ImageDetections]:
     """Reads anybody's detections.
 
     Args:
-        path: a COCO result file (.json), one text file of the devkit, or a folder of those.
+        path: a COCO result file (.json), one text file of the devkit, or a folder of those. The
+            former's numbers of images and categories are those of the split.
         truth: the split that they are of; its own detections do not count.
 
     Returns:
@@ -75,6 +76,8 @@ def read_detections(path: Path, truth: SplitResults) -> list[ImageDetections]:
             detection is of an image or class that the split does not
             have, or its score or box is not finite; two images have one name.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"no detections {path}: give a COCO json or the devkit's files")
     if path.suffix == ".json":
         entries = _coco_entries(path, truth)
     elif path.is_dir():

@@ -41,11 +41,13 @@ class Item:
 def choose_items(results: SplitResults, ranked: RankedDetections, errors: Errors) -> list[Item]:
     """For each class: the hits and the false positives with the highest scores, the largest misses.
 
-    As many of every class, and at most about a hundred of each group in all.
+    As many of every class, and at most about a hundred of each group in all: where there are more
+    classes than that, those of most objects.
     """
     of_class = max(1, min(8, _PICTURES // len(results.class_names)))
+    frequent = np.argsort(-ranked.num_ground_truth, kind="stable")[:_PICTURES]
     items: list[Item] = []
-    for label in range(1, results.num_classes):
+    for label in (np.sort(frequent) + 1).tolist():
         rows = np.arange(len(ranked.labels))[ranked.of_class(label)]
         wrong = ranked.counts & ~ranked.hit
         items += [_hit(ranked, row) for row in rows[ranked.hit[rows]][:of_class]]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ssd_jax.class_names import VOC
-from ssd_jax.data.coco import areas, box_corners, read_instances
+from ssd_jax.data.coco import annotated_size, areas, box_corners, by_id, read_instances
 from ssd_jax.data.folder import annotation_files, split_names
 from ssd_jax.data.voc_xml import VocAnnotation, parse_annotation
 from ssd_jax.evaluation.results import ImageDetections, ImageGroundTruth, SplitResults
@@ -29,7 +29,8 @@ def read_ground_truth(path: Path, split: str) -> SplitResults:
 
     Raises:
         FileNotFoundError: a file is not there.
-        ValueError: an annotation is broken, two categories have one name, or there is no image.
+        ValueError: an annotation is broken, two images or categories have one id, two categories
+            one name, or there is no image.
     """
     if not path.exists():
         raise FileNotFoundError(f"no ground truth {path}: give a COCO json or a VOC folder")
@@ -41,10 +42,9 @@ def read_ground_truth(path: Path, split: str) -> SplitResults:
 
 def _read_coco(path: Path) -> SplitResults:
     content = read_instances(path)
-    images = {image["id"]: image for image in content["images"]}
-    categories = sorted((category["id"], category["name"]) for category in content["categories"])
+    images = by_id(content["images"], "image", path)
+    categories = sorted(by_id(content["categories"], "category", path).items())
     label_of = {number: k for k, (number, _) in enumerate(categories, start=1)}
-    names = [str(name) for _, name in categories]
     objects: dict[int, list[dict[str, Any]]] = {number: [] for number in images}
     for entry in content["annotations"]:
         if entry["image_id"] not in images or entry["category_id"] not in label_of:
@@ -56,14 +56,11 @@ def _read_coco(path: Path) -> SplitResults:
     return _without_detections(
         dataset=str(path),
         split="",
-        class_names=tuple(names),
+        class_names=tuple(str(category["name"]) for _, category in categories),
         category_ids=tuple(number for number, _ in categories),
         image_ids=list(images),
         image_names=[image["file_name"] for image in images.values()],
-        image_sizes=[
-            (int(image.get("height") or 0), int(image.get("width") or 0))
-            for image in images.values()
-        ],
+        image_sizes=[annotated_size(image) or (0, 0) for image in images.values()],
         ground_truth=[_coco_objects(of_image, label_of, path) for of_image in objects.values()],
     )
 

@@ -9,11 +9,13 @@ from ssd_jax.data import Dataset
 from ssd_jax.data.folder import VocFolder
 from ssd_jax.evaluation import report
 from ssd_jax.evaluation.errors import classify_errors
-from ssd_jax.evaluation.evaluator import detect, evaluate, predict_by
+from ssd_jax.evaluation.evaluator import Detected, detect, evaluate, predict_by
 from ssd_jax.evaluation.gallery import choose_items, gallery_content
 from ssd_jax.sharding import make_mesh
 from tests.colors import CLASS_NAMES, ColorEngine
 from tests.data import make
+from tests.data.test_loader import file_dataset
+from tests.evaluation.make import detected, objects, split_results
 from tests.small import small_config
 
 SIZE = 60
@@ -47,6 +49,32 @@ def test_an_image_that_cannot_be_decoded_moves_no_other(evaluation):
     for image, left in enumerate((5, 25)):
         red = np.flatnonzero(evaluation.picture(image)[20, :, 0] > 150)
         np.testing.assert_allclose([red[0], red[-1]], [left - 1, left + 19], atol=1)
+
+
+def test_images_of_one_id_stay_apart(tmp_path, caplog):
+    dataset = file_dataset(tmp_path)
+    dataset.source._image_ids[2] = 1
+    config = small_config("")
+    config.data.canvas = 64
+    mesh = make_mesh(jax.devices()[:1])
+    results = detect(config, predict_by(ColorEngine()), None, dataset, mesh).results
+    assert results.image_ids == [*range(7)]
+    assert "have one id: they are numbered by row" in caplog.text
+
+
+def test_scores_are_by_the_rules_of_the_config(evaluation):
+    """A detection of half an object has an IoU of .5, with the last pixels counted of more."""
+    results = split_results([detected(([0, 0, 1, 1], 0.9, 1))], [objects(([0, 0, 1, 2], 1))], ["a"])
+    there = Detected(evaluation.dataset, results, [0], None)
+    config = small_config("")
+    for inclusive_pixels, threshold_inclusive, mean in (
+        (True, False, 1.0),
+        (False, False, 0.0),
+        (False, True, 1.0),
+    ):
+        config.evaluate.inclusive_pixels = inclusive_pixels
+        config.evaluate.threshold_inclusive = threshold_inclusive
+        assert evaluate(config, there).mean == mean
 
 
 def test_the_sheet_and_the_report_show_the_others(evaluation):

@@ -4,6 +4,9 @@ import dataclasses
 import json
 import math
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,6 +116,37 @@ def test_categories_of_one_name_are_refused(results, tmp_path):
         read_ground_truth(path, "")
 
 
+@pytest.mark.parametrize(("section", "what"), [("images", "image"), ("categories", "category")])
+def test_ids_that_come_twice_are_refused(results, tmp_path, section, what):
+    content = to_instances(results)
+    content[section][1]["id"] = content[section][0]["id"]
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"truth\.json: {what} id \d+ is there twice"):
+        read_ground_truth(path, "")
+
+
+def test_sizes_that_are_no_numbers_do_not_matter(results, tmp_path):
+    content = to_instances(results)
+    content["images"][0]["height"], content["images"][1]["width"] = "480.0", None
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(content))
+    truth = read_ground_truth(path, "")
+    assert truth.image_sizes == [(0, 0), (0, 0), *results.image_sizes[2:]]
+
+
+def test_numbers_of_images_are_not_scored_against_a_folder_that_has_none(written, tmp_path):
+    root = voc_folder(tmp_path / "own", {"a": [xml_object("dog", (1, 2, 30, 40))]}, {"test": ["a"]})
+    done = subprocess.run(
+        [sys.executable, "-m", "ssd_jax.evaluation", root, written / "found.json"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "tells images by numbers" in done.stderr and "ground_truth.json" in done.stderr
+
+
 def test_devkit_files_come_back(results, written):
     found = read_detections(written / "comp4", results)
     for ours, there in zip(found, results.detections, strict=True):
@@ -192,6 +226,8 @@ def test_no_images_and_no_files_are_told(results, tmp_path):
     (tmp_path / "empty.json").write_text(json.dumps(empty))
     with pytest.raises(ValueError, match=r"empty\.json has no images"):
         read_ground_truth(tmp_path / "empty.json", "")
+    with pytest.raises(FileNotFoundError, match=r"no detections .*nothing/Main: give"):
+        read_detections(tmp_path / "nothing" / "Main", results)
     with pytest.raises(FileNotFoundError, match=r"no ground truth .*nothing\.json"):
         read_ground_truth(tmp_path / "nothing.json", "")
     with pytest.raises(FileNotFoundError, match="no comp4_det_test_CLASS"):

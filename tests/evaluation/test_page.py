@@ -1,5 +1,8 @@
 """The report in a real browser: sorting, filtering, pictures, and nothing said in the console."""
 
+import collections
+import contextlib
+import dataclasses
 import json
 import shutil
 
@@ -41,17 +44,25 @@ class Pictures:
         return collect_objects(())
 
 
-@pytest.fixture(scope="module")
-def evaluation():
-    results = random_results(np.random.default_rng(3), images=30, classes=3)
-    results = type(results)(**{**vars(results), "class_names": (HOSTILE, "dog", "emu")})
+def evaluation_of(class_names):
+    results = random_results(np.random.default_rng(3), images=30, classes=len(class_names))
+    results = dataclasses.replace(results, class_names=class_names)
     scores = score(results, list(METRICS), inclusive_pixels=False, threshold_inclusive=False)
-    dataset = Dataset("made up", "test", Pictures(30), results.class_names)
+    dataset = Dataset("made up", "test", Pictures(30), class_names)
     return Evaluation(dataset, results, [*range(30)], 12.0, scores, "voc")
 
 
 @pytest.fixture(scope="module")
+def evaluation():
+    return evaluation_of((HOSTILE, "dog", "emu"))
+
+
+@pytest.fixture(scope="module")
 def html(evaluation):
+    return page_of(evaluation)
+
+
+def page_of(evaluation):
     speeds = [Speed(1, 0.001, 0.002, 0.03, 0.004), Speed(8, 0.008, 0.016, 0.2, 0.03)]
     figures = metrics(
         evaluation,
@@ -91,11 +102,11 @@ def browser():
         opened.close()
 
 
-@pytest.fixture(params=[1280, 390], ids=["desktop", "phone"])
-def page(request, browser, html, tmp_path):
-    path = tmp_path / "report.html"
+@contextlib.contextmanager
+def opened_page(browser, html, folder, width):
+    path = folder / "report.html"
     path.write_text(html, encoding="utf-8")
-    opened = browser.new_page(viewport={"width": request.param, "height": 800})
+    opened = browser.new_page(viewport={"width": width, "height": 800})
     said = []
     opened.on("console", lambda message: said.append(message.text))
     opened.on("pageerror", lambda error: said.append(str(error)))
@@ -104,6 +115,12 @@ def page(request, browser, html, tmp_path):
     yield opened
     opened.close()
     assert said == []
+
+
+@pytest.fixture(params=[1280, 390], ids=["desktop", "phone"])
+def page(request, browser, html, tmp_path):
+    with opened_page(browser, html, tmp_path, request.param) as opened:
+        yield opened
 
 
 def column(page, number):
@@ -157,3 +174,21 @@ def test_curves_follow_the_class_and_nothing_is_wider_than_the_screen(page):
     assert page.locator("#size-table tbody tr").count() == 3
     assert page.locator("#speed-table tbody tr").count() == 2
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_of_many_classes_those_of_most_mistakes_and_most_objects_are_shown(browser, tmp_path):
+    evaluation = evaluation_of(tuple(f"class {k}" for k in range(1, 131)))
+    html = page_of(evaluation)
+    start = html.index('id="data">') + len('id="data">')
+    data = json.loads(html[start : html.index("</script>", start)])
+    groups = collections.Counter(item["group"] for item in data["items"])
+    assert 10 < max(groups.values()) <= 96
+
+    matrix = np.array(data["confusion"])
+    np.fill_diagonal(matrix, 0)
+    mistakes = (matrix.sum(0) + matrix.sum(1))[1:]
+    chosen = np.sort(np.argsort(-mistakes, kind="stable")[:100])
+    with opened_page(browser, html, tmp_path, 1280) as page:
+        headers = page.locator("#confusion-table tbody th").all_inner_texts()
+        assert headers == [*(f"class {k + 1}" for k in chosen), "no object"]
+        assert page.locator("#confusion-note").inner_text().startswith("Of 130 classes the 100 ")

@@ -110,10 +110,11 @@ def test_the_docs_onnxruntime_script_finds_what_the_detector_finds(
 ):
     pytest.importorskip("onnxruntime")
     script = snippet("import json")
-    assert len(script.splitlines()) <= 25
+    assert len(script.splitlines()) <= 28
     write(detector, tmp_path / "model.onnx", format="onnx")
     paths = []
-    for number, picture in enumerate(pictures[:3]):
+    large = cv2.resize(pictures[0], (1400, 1100), interpolation=cv2.INTER_CUBIC)
+    for number, picture in enumerate([*pictures[:3], large]):
         paths.append(tmp_path / f"{number}.png")
         cv2.imwrite(str(paths[-1]), picture[..., ::-1])
     (tmp_path / "script.py").write_text(script)
@@ -157,6 +158,18 @@ def test_the_command_lines(workdir, detector, pictures, tmp_path):
     scores = [row["score"] for row in rows if row["image_id"] == first]
     expected = detector(pictures[0], score_threshold=0.0).scores
     np.testing.assert_allclose(np.sort(scores)[::-1], expected, atol=1e-4)
+
+    engine = JaxEngine(detector.engine.config, tuple("abcdef"), detector.engine.variables)
+    write(Detector(engine), tmp_path / "others.onnx", format="onnx")
+    done = subprocess.run(
+        [sys.executable, "evaluate.py", "--ckpt", workdir, "--model", tmp_path / "others.onnx"],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "others.onnx has the classes a, b, c, d, e, f, the checkpoint circle, " in done.stderr
 
 
 def test_the_docs_int8_script_keeps_the_metadata(detector, pictures, tmp_path):

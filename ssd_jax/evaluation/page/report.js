@@ -128,8 +128,21 @@ function curvePlot(label) {
   byId("curve-plot").replaceChildren(chart, legend);
 }
 
+const mostConfused = 100; // classes that a browser can show the table of
+
+function confusedClasses() {
+  const classes = names.slice(1).map((_, k) => k + 1);
+  if (classes.length <= mostConfused) return classes;
+  const mistakes = names.map(() => 0);
+  data.confusion.forEach((row, object) => row.forEach((value, found) => {
+    if (object !== found) { mistakes[object] += value; mistakes[found] += value; }
+  }));
+  byId("confusion-note").textContent = `Of ${classes.length} classes the ${mostConfused} with most mistakes; shares are of all.`;
+  return classes.sort((a, b) => mistakes[b] - mistakes[a]).slice(0, mostConfused).sort((a, b) => a - b);
+}
+
 function confusionTable() {
-  const shown = [...names.slice(1).map((_, k) => k + 1), 0];
+  const shown = [...confusedClasses(), 0];
   const row = (object) => {
     const sum = total(data.confusion[object]) || 1;
     const header = element("th", { scope: "row", textContent: object ? names[object] : "no object" });
