@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ssd_jax import augment as augment_module
 from ssd_jax.augment import (
     Augmentation,
     Parameters,
@@ -394,6 +395,52 @@ def test_chances_and_ranges_are_the_options():
     assert_share(drawn.sampler == 0, 0.7 + 0.3 / 2, "whole")
     assert np.all(drawn.mirror) and np.all(drawn.expand == 1) and np.all(drawn.offset == 0)
     assert np.all(drawn.photometric.hue == 0) and np.all(drawn.photometric.contrast == 1)
+
+
+def test_ranges_are_those_of_the_options():
+    options = Augmentation(
+        photometric_probability=1.0,
+        brightness_delta=5.0,
+        contrast_range=(0.8, 0.9),
+        saturation_range=(1.1, 1.2),
+        hue_delta=9.0,
+        hue_wraps=True,
+        expand_probability=1.0,
+        max_expand=1.5,
+    )
+    drawn = draw_many(20000, options=options)
+    for values, low, high in (
+        (drawn.photometric.brightness, -5, 5),
+        (drawn.photometric.contrast, 0.8, 0.9),
+        (drawn.photometric.saturation, 1.1, 1.2),
+        (drawn.photometric.hue, -9, 9),
+        (drawn.expand, 1, 1.5),
+    ):
+        ends = values.min(), values.max()
+        np.testing.assert_allclose(ends, (low, high), rtol=0, atol=0.01 * (high - low))
+    assert np.all(drawn.photometric.hue_wraps)
+    assert not np.any(draw_many(10).photometric.hue_wraps)
+
+
+def test_the_crop_knows_the_pictures_width_by_its_height(monkeypatch):
+    seen = []
+
+    def sample(*arguments):
+        seen.append(float(arguments[4]))
+        return sample_crop(*arguments)
+
+    monkeypatch.setattr(augment_module, "sample_crop", sample)
+    augment(
+        jax.random.key(0),
+        jnp.zeros((128, 128, 3), jnp.uint8),
+        jnp.array([60, 120], jnp.int32),  # height, width
+        jnp.asarray(BOXES),
+        jnp.asarray(LABELS),
+        image_size=(32, 32),
+        mean=MEAN,
+        options=DEFAULTS,
+    )
+    assert seen == [2.0]
 
 
 def test_constrained_crops_overlap_some_object_enough():

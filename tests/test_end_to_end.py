@@ -162,6 +162,9 @@ def test_a_split_without_annotations_is_detected_as_one_with_them(tmp_path):
     flags = f"--ckpt={tmp_path / 'run'}", f"--root={root}"
     run("evaluate.py", *flags, f"--out={tmp_path / 'scored'}", "--metrics=voc")
     shutil.rmtree(root / "Annotations")
+    for name in ("metrics.json", "report.html", "ground_truth.json"):  # of other detections
+        (tmp_path / "found").mkdir(exist_ok=True)
+        (tmp_path / "found" / name).write_text("old")
     done = run("evaluate.py", *flags, f"--out={tmp_path / 'found'}", "--unannotated")
     assert "detections.json and comp4/ are in" in done.stdout
     found = {p.relative_to(tmp_path / "found") for p in (tmp_path / "found").rglob("*.*")}
@@ -209,6 +212,38 @@ def test_detect_draws_and_writes_boxes_in_pixels_of_the_original(trained, tmp_pa
     drawn = cv2.imread(str(out / "a.jpg"))
     assert drawn.shape == plain.shape
     assert np.abs(drawn.astype(int) - plain).max() > 60
+
+
+def test_an_earlier_step_is_evaluated_and_detects_by_the_flags(trained, tmp_path):
+    workdir, evaluation, _ = trained
+    run("evaluate.py", f"--ckpt={workdir}", "--step=100", f"--out={tmp_path / 'evaluated'}")
+    assert json.loads((tmp_path / "evaluated/metrics.json").read_text())["step"] == 100
+
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(evaluation.dataset.source[0]["image"])
+    every = Detector.from_checkpoint(workdir, step=100)(picture, score_threshold=0.0)
+    middle = float(np.median(every.scores))
+    names = sorted(set(every.names))
+    assert len(names) > 1
+    minimum = {name: middle for name in names} | {names[0]: 0.0, names[1]: 0.99}
+    run(
+        *("detect.py", f"--ckpt={workdir}", "--step=100", str(picture), "--nodraw", "--crop"),
+        *(f"--out={tmp_path / 'found'}", f"--threshold={middle}"),
+        f"--class_threshold={names[0]}=0.0,{names[1]}=0.99",
+    )
+    (image,) = json.loads((tmp_path / "found/detections.json").read_text())["images"]
+    expected = [
+        (name, score)
+        for name, score in zip(every.names, every.scores, strict=True)
+        if score >= minimum[name]
+    ]
+    assert 0 < len(expected) < len(every.names)
+    found = image["detections"]
+    assert [row["class"] for row in found] == [name for name, _ in expected]
+    np.testing.assert_allclose([r["score"] for r in found], [s for _, s in expected], atol=1e-4)
+    assert not (tmp_path / "found/a.jpg").exists()
+    crops = [path for path in (tmp_path / "found/crops").rglob("*") if path.is_file()]
+    assert len(crops) == len(found)
 
 
 def test_detector_takes_arrays_paths_and_lists(trained, tmp_path):

@@ -11,6 +11,7 @@ from jax.experimental import multihost_utils
 
 from ssd_jax import config as config_lib
 from ssd_jax import processes
+from ssd_jax.detector import Detector, load_checkpoint
 from ssd_jax.recipe import build_model
 from ssd_jax.training import checkpoints as checkpoint_lib
 from ssd_jax.training.checkpoints import Checkpoints, Meta, newest_whole
@@ -63,6 +64,16 @@ def test_what_is_saved_comes_back_bit_for_bit(tmp_path, config, state):
     meta = checkpoints.meta(7)
     assert meta.class_names == CLASSES
     assert meta.config.to_dict() == config.to_dict()
+
+
+def test_a_detector_takes_the_step_that_is_asked_for(tmp_path, config, state):
+    save(tmp_path, config, [at(state, 1), at(state, 2)], scores=[0.9, 0.1])
+    for options, expected in (({}, 2), ({"best": True}, 1), ({"step": 1}, 1), ({"step": 2}, 2)):
+        variables, meta, step = load_checkpoint(tmp_path, **options)
+        assert (step, meta.class_names) == (expected, CLASSES)
+        assert_same(variables, at(state, expected).variables)
+        engine = Detector.from_checkpoint(tmp_path, **options).engine
+        assert_same(engine.variables, at(state, expected).variables)
 
 
 def test_saving_is_not_disturbed_by_steps_that_reuse_the_memory(tmp_path, config, state):
