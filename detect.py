@@ -11,6 +11,7 @@ boxes in pixels of the originals, and with --crop each object in crops/CLASS/.
 
 import contextlib
 import functools
+import itertools
 import sys
 import time
 from collections.abc import Sequence
@@ -37,8 +38,12 @@ MODEL, RUNTIME = cli.define_model()
 CACHE = compilation.define_cache()
 OUT = flags.DEFINE_string("out", "detections", "Folder of all that is written.")
 THRESHOLD = flags.DEFINE_float("threshold", 0.5, "Leave out detections of a lower score.", 0, 1)
-CLASS_THRESHOLD = flags.DEFINE_list(
-    "class_threshold", [], "Other thresholds of some classes: person=0.3,car=0.6."
+CLASS_THRESHOLD = flags.DEFINE_multi(
+    flags.ListParser(),
+    flags.CsvListSerializer(","),
+    "class_threshold",
+    [],
+    "Other thresholds of some classes: person=0.3,car=0.6.",
 )
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Images a call of the device.", 1)
 DRAW = flags.DEFINE_bool("draw", True, "Draw the pictures and videos.")
@@ -50,7 +55,7 @@ SECONDS = flags.DEFINE_float("seconds", None, "Stop the webcam after so many sec
 def thresholds(class_names: Sequence[str]) -> dict[str, float]:
     """The threshold of every class by the flags; a ValueError says what is wrong with them."""
     named = {}
-    for text in CLASS_THRESHOLD.value:
+    for text in itertools.chain.from_iterable(CLASS_THRESHOLD.value):
         name, _, value = text.rpartition("=")
         try:
             named[name] = float(value)

@@ -134,7 +134,7 @@ def _changed(spec: PriorSpec, number: int, scale: float) -> PriorSpec | None:
     old = _ratios(spec)[number - len(sizes)]
     new = old * scale
     # As they will be rounded: a level has no ratio twice.
-    others = {round(ratio, 2) for ratio in _ratios(spec) if ratio != old}
+    others = {round(max(ratio, 1 / ratio), 2) for ratio in _ratios(spec) if ratio != old}
     if new < _LEAST_GROWTH or round(new, 2) in others:
         return None
     ratios = tuple(

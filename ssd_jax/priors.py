@@ -5,6 +5,7 @@ NumPy only: priors are constants of a network, computed once and closed over.
 
 import dataclasses
 import math
+import operator
 from collections.abc import Sequence
 from typing import Literal, SupportsIndex
 
@@ -106,7 +107,8 @@ class PriorSpec:
         Raises:
             ValueError: the input is too small for the network.
         """
-        height, width = map(int, size if isinstance(size, Sequence) else (size, size))
+        sides = size if isinstance(size, Sequence) else (size, size)
+        height, width = map(operator.index, sides)
         image_size = height, width
         if image_size in _PAPER:
             return _PAPER[image_size]

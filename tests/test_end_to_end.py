@@ -229,7 +229,7 @@ def test_an_earlier_step_is_evaluated_and_detects_by_the_flags(trained, tmp_path
     run(
         *("detect.py", f"--ckpt={workdir}", "--step=100", str(picture), "--nodraw", "--crop"),
         *(f"--out={tmp_path / 'found'}", f"--threshold={middle}"),
-        f"--class_threshold={names[0]}=0.0,{names[1]}=0.99",
+        *(f"--class_threshold={names[0]}=0.5,{names[1]}=0.99", f"--class_threshold={names[0]}=0"),
     )
     (image,) = json.loads((tmp_path / "found/detections.json").read_text())["images"]
     expected = [

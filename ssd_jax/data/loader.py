@@ -12,6 +12,7 @@ import gc
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -242,7 +243,7 @@ def _drain(loaded: grain.DatasetIterator, *, shared_memory: bool) -> Generator[B
                 batch = {key: np.array(value) for key, value in batch.items()}
             yield cast(Batch, batch)
     except RuntimeError as fault:
-        if "Worker process was terminated unexpectedly" not in str(fault):
+        if not re.search(r"terminated unexpectedly with exit code -[79]\b", str(fault)):
             raise
         raise MemoryError(
             f"a process of data.workers was ended by the system ({str(fault).splitlines()[0]}): "

@@ -90,8 +90,8 @@ def _class_names(
         return own
     if own and own != tuple(map(str, range(len(own)))):
         raise ValueError(
-            f"{what} have names, {', '.join(own)}, not those of data.class_names, "
-            f"{', '.join(given)}: leave it out, or take the data that has these"
+            f"{what} have names, {', '.join(own)}, not {', '.join(given)}: take the data that has "
+            "these, or in training leave out data.class_names"
         )
     if own and len(own) != len(given):
         raise ValueError(f"{what} are {len(own)}, and data.class_names has {len(given)} names")

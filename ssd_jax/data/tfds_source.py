@@ -162,7 +162,7 @@ class TfdsSource:
             )
         kept = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
         if self._fields.labels:
-            kept &= np.asarray(_get(record, self._fields.labels)) >= 0
+            kept &= np.asarray(_get(record, self._fields.labels)).astype(np.int32) >= 0
         return boxes[kept], kept
 
     def _name(self, record: Mapping[str, Any], row: int) -> str:

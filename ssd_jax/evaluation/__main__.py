@@ -41,7 +41,8 @@ def main(arguments: Sequence[str]) -> None:
     if truth_path.is_dir() and found_path.suffix == ".json":
         raise ValueError(
             f"{found_path} tells images by numbers, which those of {truth_path} do not have: give "
-            "the devkit's files (comp4/), or as GROUND_TRUTH the ground_truth.json beside it"
+            "the devkit's files (comp4/), or as GROUND_TRUTH the ground_truth.json beside it, with "
+            "--inclusive_pixels if VOC's IoU is wanted"
         )
     truth = read_ground_truth(truth_path, SPLIT.value)
     results = dataclasses.replace(truth, detections=read_detections(found_path, truth))

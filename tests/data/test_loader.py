@@ -309,12 +309,19 @@ def test_a_dataset_of_records(small_shapes):
     )
 
 
-def test_a_worker_that_the_system_ended_is_told_with_what_it_lacked():
+@pytest.mark.parametrize(
+    ("code", "fault", "message"),
+    [
+        (-7, MemoryError, r"exit code -7.*-7 /dev/shm is full.*--shm-size"),
+        (1, RuntimeError, "^Worker process was terminated unexpectedly with exit code 1"),
+    ],
+)
+def test_a_worker_that_the_system_ended_is_told_with_what_it_lacked(code, fault, message):
     def end(row):
-        raise RuntimeError("Worker process was terminated unexpectedly with exit code -7. And more")
+        raise RuntimeError(f"Worker process was terminated unexpectedly with exit code {code}. ...")
 
     batches = iter(grain.MapDataset.range(2).map(end).to_iter_dataset())
-    with pytest.raises(MemoryError, match=r"exit code -7.*-7 /dev/shm is full.*--shm-size"):
+    with pytest.raises(fault, match=message):
         list(_drain(batches, shared_memory=True))
 
 

@@ -11,6 +11,7 @@ LEVELS = ("error", "warning", "note")
 # itself, at a price.
 KINDS = {
     "no list": "error",
+    "broken list": "error",
     "empty split": "error",
     "no class": "error",
     "listed twice": "error",

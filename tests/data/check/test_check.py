@@ -147,6 +147,13 @@ def test_a_missing_list_is_named_with_those_there_are(faulty: Path, tmp_path: Pa
     assert kinds["no list"] == ["val.txt: there are test, train"]
 
 
+def test_a_list_of_another_encoding_is_named(faulty: Path, tmp_path: Path):
+    (faulty / "ImageSets/Main/val.txt").write_bytes("a".encode("utf-16"))
+    kinds, _ = run(config_of(faulty, eval="val"), tmp_path / "out", quick=True)
+    (text,) = kinds["broken list"]
+    assert text.startswith("val.txt: list ") and text.endswith("save it as UTF-8")
+
+
 def test_coco_faults_are_gathered(tmp_path: Path):
     def annotation(number, image, category, box, **more):
         return {
