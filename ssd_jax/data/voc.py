@@ -136,13 +136,7 @@ def load_voc(split: str, *, data_dir: str = "", voc_root: str = "", archives: st
       OSError: A tar cannot be downloaded, or the dataset not be written.
       ValueError: There is no such split, or an annotation or a tar is broken.
     """
-    parts = [tuple(part.split("_", 1)) for part in split.split("+")]
-    for part in parts:
-        if len(part) != 2 or part[0] not in _LISTS or part[1] not in _SPLITS:
-            raise ValueError(
-                f"no split {'_'.join(part)!r} of voc: it is 2007 or 2012, '_', and one of "
-                f"{', '.join(_SPLITS)}; several are joined by '+'"
-            )
+    parts = [year_and_name(part) for part in split.split("+")]
     years = list(dict.fromkeys(year for year, _ in parts))
     if voc_root:
         builders = {year: _local_builder(year, data_dir, voc_root) for year in years}
@@ -160,6 +154,27 @@ def load_voc(split: str, *, data_dir: str = "", voc_root: str = "", archives: st
             )
         sources.append(TfdsSource(builder.data_path, _SPLITS[name]))
     return Dataset("voc", split, Concatenated(sources), VOC)
+
+
+def year_and_name(part: str) -> tuple[str, str]:
+    """A part of a split, such as '2007_trainval', taken apart.
+
+    Raises:
+      ValueError: There is no such part.
+    """
+    year, _, name = part.partition("_")
+    if year not in _LISTS or name not in _SPLITS:
+        raise ValueError(
+            f"no split {part!r} of voc: it is 2007 or 2012, '_', and one of {', '.join(_SPLITS)}; "
+            "several are joined by '+'"
+        )
+    return year, name
+
+
+def lists_of(year: str, name: str) -> list[str]:
+    """The lists in ImageSets/Main that a split is read from; none where its objects are secret."""
+    lists = _LISTS[year]
+    return [lists[part] for part in _SPLITS[name].split("+") if part in lists]
 
 
 def load_unannotated_voc(split: str, *, voc_root: str) -> Dataset:

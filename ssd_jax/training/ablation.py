@@ -31,6 +31,7 @@ FREE = (
     *OF_THE_MACHINE,
     *("train.log_every", "train.pictures", "train.wandb"),
     *("train.checkpoint_every", "train.keep", "train.keep_every"),
+    "seed",  # each run has its own
 )
 
 Choices = Mapping[str, Mapping[str, Any]]
@@ -163,10 +164,15 @@ def load_choices(path: Path) -> Choices:
 
 def _with(config: ConfigDict, choice: str, fields: Mapping[str, Any]) -> ConfigDict:
     changed = config.copy_and_resolve_references()
+    if "seed" in fields:
+        raise ValueError(f"choice {choice!r} sets seed: --seeds says how many each is trained from")
     unknown = sorted(fields.keys() - dict(config_lib.flatten(config)).keys())
     if unknown or choice == RECIPE:
         raise ValueError(f"choice {choice!r} sets {unknown or 'the recipe'}: no field, or no name")
-    changed.update_from_flattened_dict(dict(fields))
+    try:
+        changed.update_from_flattened_dict(dict(fields))
+    except TypeError as fault:
+        raise ValueError(f"choice {choice!r}: {one_line(fault)}") from None
     return changed
 
 

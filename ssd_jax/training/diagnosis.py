@@ -141,7 +141,15 @@ def _forward(
         terms = build_terms(config)(loc, conf, samples)
         return terms.loc.sum(axis=-1), terms.conf, finite
 
-    loc, conf, finite = jax.device_get(run(variables, samples))
+    # In the parts of the step, whose statistics batch norm took: rows i, i + count, ...
+    count = config.train.accumulate
+    parts = [
+        jax.device_get(run(variables, jax.tree.map(lambda x, i=i: x[i::count], samples)))
+        for i in range(count)
+    ]
+    loc, conf, finite = jax.tree.map(
+        lambda *rows: np.stack(rows, axis=1).reshape(-1, *rows[0].shape[1:]), *parts
+    )
     return loc, conf, {name: finite[name] for name in order}
 
 

@@ -136,3 +136,25 @@ def test_choices_of_one_folder_are_refused(tmp_path, trained):
 def test_a_choice_of_no_field_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"choice 'odd' sets \['model\.depth'\]"):
         ablate(config_lib.base(), {"odd": {"model.depth": 3}}, 1, tmp_path, Console())
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"train.steps": "many"}, "choice 'odd': .*many"),
+        ({"seed": 7}, "choice 'odd' sets seed: --seeds says how many"),
+    ],
+)
+def test_choices_that_make_no_sense_are_named(tmp_path, trained, fields, message):
+    with pytest.raises(ValueError, match=message):
+        ablate(config_lib.base(), {"odd": fields}, 1, tmp_path, Console(file=io.StringIO()))
+    assert trained == []
+
+
+def test_the_configs_own_seed_is_not_compared(tmp_path, trained):
+    config, console = config_lib.base(), Console(file=io.StringIO(), width=200)
+    config.seed = 5
+    ablate(config, {}, 1, tmp_path, console)
+    config.seed = 0
+    ablate(config, {}, 2, tmp_path, console)
+    assert trained == [("0", "the_recipe", 0), ("1", "the_recipe", 1)]

@@ -2,17 +2,20 @@ import dataclasses
 import io
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
 
 from ssd_jax.recipe import build_model
 from ssd_jax.training import replay
-from ssd_jax.training.diagnosis import diagnose
+from ssd_jax.training.diagnosis import _forward, diagnose
 from ssd_jax.training.fault_file import Fault
 from ssd_jax.training.loop import train
+from ssd_jax.training.objective import Samples
 from ssd_jax.training.optimizer import build_optimizer
 from ssd_jax.training.state import init_state
+from ssd_jax.training.step import build_gradients
 from tests.small import small_config
 
 pytestmark = pytest.mark.usefixtures("loose_dtypes")
@@ -107,3 +110,27 @@ def test_the_layer_and_the_parameter_are_named(healthy, layer, remat):
     assert found.inputs == [f"params/{layer}/kernel was not finite before the step"]
     assert found.layer == f"the output of {layer} is not finite for all images"
     assert "backbone/conv1_1/conv/kernel" in found.gradients
+
+
+def test_a_step_in_parts_is_looked_at_in_the_same_parts(shapes_folder):
+    """Batch norm takes the statistics of a part; of which rows each part is made is the step's."""
+    config = small_config(shapes_folder)
+    config.train.accumulate = 2
+    model = build_model(config, CLASSES)
+    state = init_state(model, build_optimizer(config), 0)
+    rng, count = np.random.default_rng(0), model.priors.num_priors
+    images = rng.normal(0, 60, (4, 96, 96, 3)).astype(np.float32)
+    images[1] *= 20  # the parts' statistics differ
+    labels = rng.choice(3, (4, count), p=(0.9, 0.05, 0.05)).astype(np.int32)
+    samples = Samples(jnp.asarray(images), jnp.zeros((4, count, 4)), jnp.asarray(labels))
+    loc, conf, finite = _forward(config, model, state.learning, samples)
+    assert loc.shape == conf.shape == (4, count)
+    assert all(rows.tolist() == [True] * 4 for rows in finite.values())
+    gradients = jax.jit(build_gradients(config, model))
+    _, _, metrics = gradients(state.params, state.batch_stats, samples)
+    positives = np.sum(labels > 0)
+    np.testing.assert_allclose(loc.sum() / positives, metrics["loc"], rtol=1e-4)
+    np.testing.assert_allclose(conf.sum() / positives, metrics["conf"], rtol=1e-4)
+    config.train.accumulate = 1
+    whole, _, _ = _forward(config, model, state.learning, samples)
+    assert np.abs(whole.sum() - loc.sum()) > 1e-2 * loc.sum()

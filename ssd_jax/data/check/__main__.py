@@ -74,8 +74,10 @@ def check(config: ConfigDict, out: Path, console: Console, *, quick: bool) -> li
 
     Raises:
       FileNotFoundError, ValueError: As of `list_split`; or the recipe's priors cannot be.
+      OSError: Files cannot be written to `out`.
     """
     build_priors(config)  # what the recipe gets wrong, before anything is read
+    cli.make_folder(out)
     listings = [list_split(config.data, split) for split in _split_names(config)]
     inspections = _inspect(config, listings, console, quick)
     class_names = _class_names(listings)
@@ -100,7 +102,9 @@ def check(config: ConfigDict, out: Path, console: Console, *, quick: bool) -> li
     write_image(out / PICTURE, draw(splits, class_names, spec, fits, examples))
     text = to_text(problems)
     (out / PROBLEMS).write_text(text, encoding="utf-8", errors="backslashreplace")
-    console.print(f"{report.verdict(problems)}; {PICTURE} and {PROBLEMS} are in {out}")
+    console.print(
+        f"{report.verdict(problems)}; {PICTURE} and {PROBLEMS} are in {out}", markup=False
+    )
     return problems
 
 
@@ -196,11 +200,15 @@ def _fits(
         return fits
     report.print_fit(console, "the same with the priors below", better_fit, class_names, spec)
     before, after = (
-        ", ".join(f"{_recall(split.objects, priors):.3f} of {split.name}" for split in splits)
+        ", ".join(
+            f"{_recall(split.objects, priors):.3f} of {split.name}"
+            for split in splits
+            if not split.objects.crowd.all()  # of no object there is no share
+        )
         for priors in (spec, better)
     )
     found = f"the priors fit poorly: {before}. As many priors fit {after} with"
-    console.print(f"{found}\n{prior_flags(better)}", highlight=False)
+    console.print(f"{found}\n{prior_flags(better)}", markup=False, highlight=False)
     return [*fits, ("proposed", better, better_fit)]
 
 

@@ -79,18 +79,19 @@ def copies(
     listings: Sequence[Listing], inspections: Sequence[Sequence[Inspection]]
 ) -> list[Problem]:
     """Images of the same content, across the splits and within each."""
-    first: dict[str, tuple[str, str]] = {}
+    first: dict[str, tuple[str, Entry]] = {}
     problems = []
     for listing, of_split in zip(listings, inspections, strict=True):
         for entry, found in zip(listing.entries, of_split, strict=True):
             if not found.digest:
                 continue
-            split, file = first.setdefault(found.digest, (listing.split, entry.file))
+            split, other = first.setdefault(found.digest, (listing.split, entry))
             if split != listing.split:
-                text = f"the same content as {file} of {split}"
+                text = f"the same content as {other.file} of {split}"
                 problems.append(Problem(listing.split, entry.file, "image in two splits", text))
-            elif file != entry.file:
-                text = f"the same content as {file}"
+            elif other is not entry:
+                same = "it is another image's file too"
+                text = same if other.file == entry.file else f"the same content as {other.file}"
                 problems.append(Problem(listing.split, entry.file, "image twice in a split", text))
     return problems
 

@@ -99,7 +99,7 @@ def print_fit(
     console: Console, title: str, fit: PriorFit, class_names: Sequence[str], spec: PriorSpec
 ) -> None:
     """The recall by class and size."""
-    table = Table(title=title)
+    table = Table(title=escape(title))
     table.add_column("class")
     for name in (*bucket_names(spec), "all"):
         table.add_column(name, justify="right")

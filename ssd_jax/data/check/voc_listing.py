@@ -12,6 +12,7 @@ from ssd_jax.data.check.problem import Problem
 from ssd_jax.data.devkit import FolderDevkit
 from ssd_jax.data.folder import IMAGE_SUFFIXES, annotation_files, image_files
 from ssd_jax.data.image_lists import listed
+from ssd_jax.data.voc import lists_of, year_and_name
 from ssd_jax.data.voc_xml import VocAnnotation, parse_annotation
 
 
@@ -40,16 +41,14 @@ def list_voc_devkit(voc_root: str, split: str) -> Listing:
 
     Raises:
       FileNotFoundError: A year is not in the devkit.
-      ValueError: A part of the split is not YEAR_LIST.
+      ValueError: A part of the split is none of VOC's.
     """
     entries: list[Entry] = []
     problems: list[Problem] = []
     for part in split.split("+"):
-        year, _, name = part.partition("_")
-        if not name:
-            raise ValueError(f"no split {part!r} of voc: it is a year, '_' and a list of images")
+        year, name = year_and_name(part)
         folder = FolderDevkit(voc_root, year).folder
-        more_entries, more_problems = _list(folder, [name], split, VOC)
+        more_entries, more_problems = _list(folder, lists_of(year, name) or [name], split, VOC)
         entries += more_entries
         problems += more_problems
     return Listing(split, voc_root, tuple(entries), tuple(problems), VOC)

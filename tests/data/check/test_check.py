@@ -476,3 +476,68 @@ def test_the_two_degenerate_boxes_of_bccd(tmp_path: Path):
     ]
     assert not kinds
     assert "0 errors, 2 warnings" in printed
+
+
+def test_a_devkits_splits_are_read_from_the_lists_that_training_reads(tmp_path: Path):
+    devkit = make.voc_folder(
+        tmp_path / "VOC2007",
+        {"a": [GOOD], "b": [GOOD], "c": [GOOD]},
+        {"train": ["a"], "val": ["b"], "test": ["c"]},
+    )
+    for number, path in enumerate(sorted((devkit / "JPEGImages").iterdir())):
+        path.write_bytes(make.encode(make.picture(60, 80, number)))
+    config = config_of(tmp_path, kind="voc", voc_root=str(tmp_path))
+    config.data.train, config.data.eval = "2007_trainval", "2007_test"
+    kinds, _ = run(config, tmp_path / "out")
+    assert kinds == {}
+    config.data.train = "2007_validation"
+    assert run(config, tmp_path / "out")[0] == {}
+
+    lists = devkit / "ImageSets/Main"
+    lists.joinpath("trainval.txt").write_text("a\nb\n")
+    lists.joinpath("val.txt").unlink()
+    config.data.train = "2007_trainval"
+    kinds, _ = run(config, tmp_path / "out")
+    assert kinds["no list"] == ["val.txt: there are test, train, trainval"]
+    config.data.data_dir = str(tmp_path / "tfds")
+    with pytest.raises(ValueError, match="not validation"):
+        load_splits(config)
+
+
+def test_a_picture_of_two_ids_is_told(tmp_path: Path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "images/a.jpg").write_bytes(make.encode(make.picture(60, 80)))
+    image = {"file_name": "a.jpg", "width": 80, "height": 60}
+    for split, count in (("train", 2), ("val", 0)):
+        content = {
+            "images": [{**image, "id": 1 + n} for n in range(count)],
+            "categories": [{"id": 1, "name": "cat"}],
+            "annotations": [
+                {"id": n, "image_id": 1 + n, "category_id": 1, "bbox": [1, 1, 30, 30]}
+                for n in range(count)
+            ],
+        }
+        (tmp_path / f"annotations/{split}.json").write_text(json.dumps(content))
+    config = config_of(tmp_path, kind="coco_json", eval="val")
+    kinds, _ = run(config, tmp_path / "out")
+    assert kinds["image twice in a split"] == ["a.jpg: it is another image's file too"]
+
+
+def test_brackets_are_no_markup_and_a_folder_that_cannot_be_is_told_first(faulty, tmp_path: Path):
+    _, printed = run(config_of(faulty), tmp_path / "[old] [b]", quick=True)
+    assert printed.rstrip().endswith("[old] [b]")
+    (tmp_path / "file").write_text("")
+    nowhere = config_of(tmp_path / "nowhere")
+    with pytest.raises(OSError, match=r"cannot write into .*file.*another folder as --out"):
+        run(nowhere, tmp_path / "file", quick=True)
+
+
+def test_shares_of_a_split_without_objects_are_left_out(tmp_path: Path):
+    small = [make.xml_object("cat", (10, 10, 12, 14)), make.xml_object("cat", (40, 10, 43, 13))]
+    root = make.voc_folder(
+        tmp_path / "small", {"a": small, "b": []}, {"train": ["a"], "test": ["b"]}
+    )
+    _, printed = run(config_of(root), tmp_path / "out")
+    assert "the priors fit poorly" in printed
+    assert "nan" not in printed and "of test" not in printed
