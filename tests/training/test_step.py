@@ -63,6 +63,10 @@ def small_sgd(*, batch_norm: bool, rate: float):
     return config
 
 
+@pytest.mark.skipif(
+    jax.__version_info__ >= (0, 12),
+    reason="XLA's CPU compiler of jax 0.12.0 ends the process: its fusions cannot hold calls",
+)
 def test_a_gpus_program_trains_as_a_cpus_does():
     # Not compiled for a GPU here, but it is the program that a GPU gets.
     config = small_sgd(batch_norm=False, rate=1e-2)
