@@ -35,7 +35,8 @@ def sample_crop(
         whole, then those of `options.crop_min_ious` in order, last the free one.
     """
     trials = (options.crop_trials,) * len(options.crop_min_ious) + (_free_trials(options),)
-    uniform = jax.random.uniform(key, (2 + 4 * sum(trials),), jnp.float32)
+    # Drawn in single precision, so that a key gives the same crop where JAX computes in double.
+    uniform = jax.random.uniform(key, (2 + 4 * sum(trials),), jnp.float32).astype(float)
     crops, drawn = _random_crops(uniform[2:].reshape(-1, 4), options, picture_aspect)
     least = jnp.asarray(np.repeat((*options.crop_min_ious, 0.0), trials), jnp.float32)
     constrained = sum(trials[:-1])
