@@ -5,6 +5,7 @@ import pytest
 
 from ssd_jax.model import SSD, L2Norm, ssd300, ssd512
 from ssd_jax.priors import COCO300, VOC300, VOC512, PriorSpec, prior_boxes
+from ssd_jax.training.state import initial_variables
 
 SPEC96 = PriorSpec.for_image_size(96)
 
@@ -66,7 +67,7 @@ def test_forward_pass_equals_pytorch(factory, size):
 
     model = factory(6, width=0.125)
     images = images_of(model)
-    variables = jax.jit(model.init)(jax.random.key(1), images)
+    variables = initial_variables(model, 1)
     # Biases that are not zero, so that one left out or misplaced shows.
     params = jax.tree.map(
         lambda p: (
@@ -87,7 +88,7 @@ def test_full_ssd300_forward_pass_equals_pytorch():
 
     model = ssd300(21)
     images = images_of(model, batch=1)
-    variables = jax.jit(model.init)(jax.random.key(1), images)
+    variables = initial_variables(model, 1)
     loc, conf = jax.jit(model.apply)(variables, images)
     expected_loc, expected_conf = ssd(variables["params"], np.asarray(images), 21, 300)
     for ours, theirs in ((loc, expected_loc), (conf, expected_conf)):
@@ -96,7 +97,7 @@ def test_full_ssd300_forward_pass_equals_pytorch():
 
 def test_initial_weights_are_xavier_uniform_and_biases_zero():
     model = SSD(21, SPEC96, width=0.25)
-    params = jax.jit(model.init)(jax.random.key(0), images_of(model))["params"]
+    params = initial_variables(model, 0)["params"]
     kernel = np.asarray(params["backbone"]["fc6"]["conv"]["kernel"])
     fan_in, fan_out = 9 * kernel.shape[2], 9 * kernel.shape[3]
     limit = np.sqrt(6 / (fan_in + fan_out))
@@ -130,7 +131,7 @@ def test_l2norm_of_an_all_zero_pixel_has_a_finite_gradient():
 def test_batch_norm_normalises_with_the_batch_then_with_running_statistics(heads):
     model = SSD(3, SPEC96, width=0.125, batch_norm=True, head_batch_norm=heads)
     images = images_of(model, batch=4)
-    variables = jax.jit(model.init)(jax.random.key(0), images)
+    variables = initial_variables(model, 0)
 
     @jax.jit
     def train(variables):
@@ -153,7 +154,7 @@ def test_batch_norm_normalises_with_the_batch_then_with_running_statistics(heads
 def test_bfloat16_keeps_parameters_and_outputs_float32():
     model = SSD(3, SPEC96, width=0.125, dtype=jnp.bfloat16)
     images = images_of(model)
-    variables = jax.jit(model.init)(jax.random.key(0), images)
+    variables = initial_variables(model, 0)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float32")}
     outputs = jax.jit(model.apply)(variables, images)
     assert [output.dtype for output in outputs] == [jnp.float32, jnp.float32]

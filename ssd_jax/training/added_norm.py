@@ -27,6 +27,7 @@ from ssd_jax.sharding import place, shardings
 from ssd_jax.training.initial import Initial
 from ssd_jax.training.inputs import first_batches
 from ssd_jax.training.objective import Batch, build_samples, row_keys
+from ssd_jax.training.state import initial_variables
 from ssd_jax.training.step import to_device
 from ssd_jax.weights.transfer import has_batch_norm, transfer
 
@@ -84,8 +85,7 @@ def measure(
       mesh: the devices.
     """
     plain = model.clone(batch_norm=False, head_batch_norm=False)
-    images = jnp.zeros((1, *model.priors.image_size, 3), jnp.float32)
-    fresh = jax.jit(plain.init)(jax.random.key(config.seed), images)
+    fresh = initial_variables(plain, config.seed)
     # The heads are not measured, so the classes' names do not matter.
     whole, _ = transfer(fresh, variables, [""] * (model.num_classes - 1))
     samples_of = build_samples(config, model.priors)

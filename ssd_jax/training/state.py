@@ -65,6 +65,16 @@ class TrainState:
         )
 
 
+def initial_variables(model: SSD, seed: int) -> dict[str, Any]:
+    """The variables that a network starts with, determined by the seed."""
+    images = jnp.zeros((1, *model.priors.image_size, 3), jnp.float32)
+    key = jax.random.key(seed)
+    is_traced = isinstance(key, jax.core.Tracer)  # as by `jax.eval_shape`
+    init = jax.jit(model.init, compiler_options=None if is_traced else _RUNS_ONCE)
+    variables: dict[str, Any] = init(key, images)
+    return variables
+
+
 def init_state(
     model: SSD,
     optimizer: optax.GradientTransformation,
@@ -78,12 +88,7 @@ def init_state(
     `adapt` takes the fresh variables and returns those to start with. `average` says whether the
     state keeps a moving average of them; it begins with these.
     """
-    images = jnp.zeros((1, *model.priors.image_size, 3), jnp.float32)
-    key = jax.random.key(seed)
-    is_traced = isinstance(key, jax.core.Tracer)  # as by `jax.eval_shape`
-    init = jax.jit(model.init, compiler_options=None if is_traced else _RUNS_ONCE)
-    variables = adapt(init(key, images))
-    variables = jax.tree.map(jnp.asarray, variables)
+    variables = jax.tree.map(jnp.asarray, adapt(initial_variables(model, seed)))
     learning = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
     return TrainState(
         step=jnp.zeros((), jnp.int32),

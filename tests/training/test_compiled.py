@@ -10,7 +10,7 @@ from ssd_jax.priors import PriorSpec
 from ssd_jax.recipe import build_model
 from ssd_jax.sharding import make_mesh, state_shardings
 from ssd_jax.training.optimizer import build_optimizer
-from ssd_jax.training.state import init_state
+from ssd_jax.training.state import init_state, initial_variables
 from ssd_jax.training.step import build_train_step, compile_train_step
 from tests.small import small_config
 
@@ -126,7 +126,7 @@ def test_rematerialisation_changes_no_gradient_and_keeps_less():
             model = build_model(config, CLASSES).clone(dtype=jnp.float64)
             variables = variables or jax.tree.map(
                 lambda leaf: leaf.astype(jnp.float64),
-                jax.jit(model.init)(jax.random.key(1), images),
+                initial_variables(model, 1),
             )
 
             def loss(params, model=model, variables=variables):

@@ -9,6 +9,7 @@ from ssd_jax.losses import multibox_loss
 from ssd_jax.priors import prior_boxes
 from ssd_jax.recipe import build_model, build_stages
 from ssd_jax.training.objective import Samples, apply_training, build_samples, row_keys
+from ssd_jax.training.state import initial_variables
 from ssd_jax.training.step import build_gradients
 from tests.reference import boxes
 from tests.reference import matching as reference
@@ -85,7 +86,7 @@ def test_the_loss_is_mined_by_the_config(config, accumulate):
         loc_targets=jnp.asarray(rng.normal(0, 1, (4, count, 4)), jnp.float32),
         label_targets=jnp.asarray(labels),
     )
-    variables = jax.jit(model.init)(jax.random.key(0), samples.images)
+    variables = initial_variables(model, 0)
     gradients = jax.jit(build_gradients(config, model))
     _, _, metrics = gradients(variables["params"], {}, samples)
     outputs = jax.jit(lambda variables: apply_training(config, model, variables, samples.images))
