@@ -30,6 +30,7 @@ from ssd_jax.config import differences
 from ssd_jax.console import progress_bar
 from ssd_jax.data import Dataset, Policies, load_dataset
 from ssd_jax.data.policies import check_readable
+from ssd_jax.data.settings import PATHS
 from ssd_jax.detector import load_checkpoint
 from ssd_jax.evaluation import report
 from ssd_jax.evaluation.evaluator import (
@@ -63,7 +64,7 @@ UNANNOTATED = flags.DEFINE_bool(
 MODEL, RUNTIME = cli.define_model()
 FOLDERS = {
     name: flags.DEFINE_string(name, None, f"config.data.{name}, if not as it was in training.")
-    for name in ("data_dir", "voc_root", "archives", "root", "annotations", "images")
+    for name in PATHS
 }
 
 # Fields of the config; a folder is a flag, for where it lies changes no result.

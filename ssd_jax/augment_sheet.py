@@ -13,7 +13,7 @@ from ssd_jax.data import Policies, load_dataset, train_batches
 from ssd_jax.recipe import build_augmentation
 from ssd_jax.training.objective import BATCH_FIELDS, row_keys
 from ssd_jax.training.step import to_device
-from ssd_jax.visualize import can_write, contact_sheet, draw_boxes, write_image
+from ssd_jax.visualize import check_can_write, contact_sheet, draw_boxes, write_image
 
 CONFIG = cli.define_config()
 OUT = flags.DEFINE_string("out", "augmented.png", "The picture to write.")
@@ -29,8 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     """
     if arguments:
         raise ValueError(f"unexpected {' '.join(arguments)}: options start with --")
-    if not can_write(OUT.value):
-        raise ValueError(f"--out is {OUT.value}: no picture's suffix, such as .png")
+    check_can_write(OUT.value)
     config = cli.required_config(CONFIG)
     dataset = load_dataset(config.data, config.data.train)
     batch = next(

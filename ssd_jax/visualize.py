@@ -140,6 +140,16 @@ def can_write(name: str) -> bool:
     return cv2.haveImageWriter(f"image{suffix}") and suffix not in (".pgm", ".pbm")
 
 
+def check_can_write(path: str | Path) -> None:
+    """Refuses a path that `write_image` would, by its suffix.
+
+    Raises:
+        ValueError: no format of colour images has it; the message names the path.
+    """
+    if not can_write(Path(path).name):
+        raise ValueError(f"{path}: images are written as .png, .jpg, .bmp, .tif or .webp")
+
+
 def write_image(path: str | Path, image: UInt8[np.ndarray, "H W 3"]) -> None:
     """Write an image in the format of the path's suffix; its folder is made if there is none.
 
@@ -148,8 +158,7 @@ def write_image(path: str | Path, image: UInt8[np.ndarray, "H W 3"]) -> None:
         OSError: the folder or the file cannot be written. Both name the path.
     """
     path = Path(path)
-    if not can_write(path.name):
-        raise ValueError(f"{path}: images are written as .png, .jpg, .bmp, .tif or .webp")
+    check_can_write(path)
     is_encoded, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not is_encoded:
         height, width = image.shape[:2]

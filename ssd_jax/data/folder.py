@@ -14,7 +14,7 @@ import numpy as np
 
 from ssd_jax.data.example import box_areas
 from ssd_jax.data.file_source import FileSource
-from ssd_jax.data.image_lists import listed
+from ssd_jax.data.image_lists import check_once, listed
 from ssd_jax.data.images import stored_size
 from ssd_jax.data.odd_boxes import OddBoxes
 from ssd_jax.data.voc_xml import VocAnnotation, parse_annotation
@@ -112,13 +112,14 @@ def split_names(root: Path, split: str) -> list[str]:
         if not path.is_file():
             there = ", ".join(sorted(p.stem for p in lists.glob("*.txt"))) or "none"
             raise FileNotFoundError(f"no split {part!r} in {lists}: there are {there}")
-        names += map(_without_suffix, listed(path.read_bytes(), str(path)))
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise ValueError(f"image {name!r} is listed twice in split {split!r} of {root}")
-        seen.add(name)
+        names += names_in(path)
+    check_once(names, f"split {split!r} of {root}")
     return names
+
+
+def names_in(path: Path) -> list[str]:
+    """The images of one list, without suffix; a ValueError says that it is no UTF-8."""
+    return [_without_suffix(line) for line in listed(path.read_bytes(), str(path))]
 
 
 def _without_suffix(name: str) -> str:

@@ -6,7 +6,6 @@ array_record in the same data_dir is read as it is, and the other way round.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from ssd_jax.data import devkit
 from ssd_jax.data.archives import find_archives
 from ssd_jax.data.example import Concatenated, Dataset
 from ssd_jax.data.folder import VocFolder
-from ssd_jax.data.image_lists import listed
+from ssd_jax.data.image_lists import check_once, listed
 from ssd_jax.data.images import decode_image
 from ssd_jax.data.odd_boxes import OddBoxes
 from ssd_jax.data.tfds_source import TfdsSource, prepare
@@ -235,8 +234,7 @@ def _listed(files: devkit.Devkit, name: str) -> list[str]:
     """The images of a list in ImageSets/Main; none where there is no such list."""
     path = f"ImageSets/Main/{name}.txt"
     names = listed(files.read(path), path) if files.has(path) else []
-    if twice := [image for image, times in Counter(names).items() if times > 1]:
-        raise ValueError(f"image {twice[0]!r} is listed twice in {path}")
+    check_once(names, path)
     return names
 
 

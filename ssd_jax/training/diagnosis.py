@@ -25,7 +25,7 @@ from ssd_jax.training.objective import (
     build_terms,
     row_keys,
 )
-from ssd_jax.training.step import build_gradients
+from ssd_jax.training.step import build_gradients, in_parts
 
 _NAMED = 8
 _TERMS = 5
@@ -141,14 +141,15 @@ def _forward(
         terms = build_terms(config)(loc, conf, samples)
         return terms.loc.sum(axis=-1), terms.conf, finite
 
-    # In the parts of the step, whose statistics batch norm took: rows i, i + count, ...
+    # In the parts of the step, whose statistics batch norm took; then in the order of the batch.
     count = config.train.accumulate
-    parts = [
-        jax.device_get(run(variables, jax.tree.map(lambda x, i=i: x[i::count], samples)))
+    parts = jax.tree.map(lambda x: in_parts(x, count), samples)
+    found = [
+        jax.device_get(run(variables, jax.tree.map(lambda x, i=i: x[i], parts)))
         for i in range(count)
     ]
     loc, conf, finite = jax.tree.map(
-        lambda *rows: np.stack(rows, axis=1).reshape(-1, *rows[0].shape[1:]), *parts
+        lambda *rows: np.stack(rows, axis=1).reshape(-1, *rows[0].shape[1:]), *found
     )
     return loc, conf, {name: finite[name] for name in order}
 

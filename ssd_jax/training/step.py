@@ -94,7 +94,7 @@ def build_gradients(
             gradient, (batch_stats, metrics) = differentiate(params, batch_stats, part, normalizer)
             return (batch_stats, *jax.tree.map(jnp.add, added, [gradient, metrics])), None
 
-        parts = jax.tree.map(lambda x: _in_parts(x, config.train.accumulate), samples)
+        parts = jax.tree.map(lambda x: in_parts(x, config.train.accumulate), samples)
         one_part = jax.tree.map(lambda x: x[0], parts)
         added, (_, metrics) = jax.eval_shape(
             differentiate, params, batch_stats, one_part, normalizer
@@ -233,7 +233,7 @@ def compile_train_step(step: TrainStep, mesh: jax.sharding.Mesh, placement: Any 
     )
 
 
-def _in_parts(x: Array, count: int) -> Array:
+def in_parts(x: Array, count: int) -> Array:
     """[B, ...] as [count, B / count, ...], part i being the rows i, i + count, ...
 
     So a batch that is split over devices in blocks of rows leaves each device its own in each part.

@@ -140,6 +140,12 @@ def test_what_the_devkit_lacks_is_named(root: Path, data_dir: str):
             r"000001\.xml: 'emu' is no class of VOC",
         ),
         ("ImageSets/Main/train.txt", "9", FileNotFoundError, r"no file .*JPEGImages/9\.jpg"),
+        (
+            "ImageSets/Main/train.txt",
+            "9\n9",
+            ValueError,
+            r"image '9' is listed twice in .*train\.tx",
+        ),
     ],
 )
 def test_bad_files_are_named_and_nothing_is_left(

@@ -10,8 +10,7 @@ from ssd_jax.class_names import VOC
 from ssd_jax.data.check.listing import Entry, Listing
 from ssd_jax.data.check.problem import Problem
 from ssd_jax.data.devkit import FolderDevkit
-from ssd_jax.data.folder import IMAGE_SUFFIXES, annotation_files, image_files
-from ssd_jax.data.image_lists import listed
+from ssd_jax.data.folder import annotation_files, image_files, names_in
 from ssd_jax.data.voc import lists_of, year_and_name
 from ssd_jax.data.voc_xml import VocAnnotation, parse_annotation
 
@@ -92,11 +91,11 @@ def _list(
             problems.append(Problem(split, str(path), "no list", f"there are {there}"))
             continue
         try:
-            lines = listed(path.read_bytes(), str(path))
+            of_list = names_in(path)
         except ValueError as fault:
             problems.append(Problem(split, str(path), "broken list", str(fault)))
             continue
-        for name in map(_without_suffix, lines):
+        for name in of_list:
             if name in names:
                 problems.append(Problem(split, str(path), "listed twice", repr(name)))
             names[name] = None
@@ -168,8 +167,3 @@ def _known(annotation: VocAnnotation, class_names: tuple[str, ...]) -> tuple[lis
     if class_names is VOC:  # the official ones are read whatever their case
         names = [name.lower() for name in names]
     return names, np.array([not class_names or name in class_names for name in names], np.bool_)
-
-
-def _without_suffix(name: str) -> str:
-    path = Path(name)
-    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else name
