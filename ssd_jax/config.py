@@ -30,8 +30,8 @@ def base() -> ConfigDict:
     config.data.archives = ""  # 'voc' and 'coco': a folder with the official tars or zips
     config.data.root = ""  # 'voc_folder', 'coco' and 'coco_json': the dataset's folder
     config.data.class_names = ()  # 'voc_folder': () gathers them from the annotations
-    config.data.annotations = ""  # 'coco_json': one JSON file in root; '' is a file a split
-    config.data.images = ""  # 'coco_json': the folder of the images in root; '' looks for it
+    config.data.annotations = ""  # 'coco_json': one JSON file, from root if set; '': a file a split
+    config.data.images = ""  # 'coco_json': from root, else from the JSON's folder; '' looks for it
     config.data.fraction = 0.2  # 'coco_json': how much of `annotations` the split 'test' is
     config.data.name = ""  # 'tfds': the dataset's name, such as 'kitti' or 'coco/2017'
     config.data.image_feature = ""  # 'tfds': the features' names, such as 'image', 'objects/bbox'
@@ -103,8 +103,8 @@ def base() -> ConfigDict:
     config.optimizer.momentum = 0.9  # SGD's and Muon's; AdamW's first beta
     config.optimizer.adam_rate = 0.3  # 'muon': all but kernels learn by Adam at this multiple
     config.optimizer.weight_decay = 5e-4
-    config.optimizer.bias_rate = 2.0  # biases learn at this multiple of the rate
-    config.optimizer.decay_biases = False  # True: weight decay on biases too
+    config.optimizer.bias_rate = 2.0  # layers' biases learn at this multiple of the rate
+    config.optimizer.decay_biases = False  # True: weight decay on biases and batch norm too
     config.optimizer.warmup_steps = 500  # linear, from 0; not in the original
     config.optimizer.schedule = "step"  # 'step', 'cosine' or 'polynomial' (to 0 at the last step)
     config.optimizer.boundaries = (80_000, 100_000)  # 'step': the rate falls to a tenth at each

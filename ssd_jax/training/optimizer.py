@@ -51,6 +51,13 @@ def is_bias(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "bias", params)
 
 
+def is_norm(params: Any) -> Any:
+    """A tree like `params` of booleans: whether the leaf is batch norm's, a scale beside a bias."""
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    scaled, biased = ({p[:-1] for p in paths if p[-1].key == name} for name in ("scale", "bias"))
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[:-1] in scaled & biased, params)
+
+
 def is_frozen(config: ConfigDict, params: Any) -> Any:
     """A tree like `params` of booleans: whether `optimizer.frozen` names the leaf."""
     return jax.tree_util.tree_map_with_path(
@@ -100,6 +107,9 @@ def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     neither. Neither clipping, freezing nor rates by name have a state of their own: a run can go on
     with others.
 
+    Batch norm's scale and bias learn at the plain rate and without decay, as in Caffe
+    (model_libs.py, ConvBNLayer); with `decay_biases` all parameters decay.
+
     SGD's decay is coupled: added to the gradient before the momentum, as in Caffe. The others' is
     not. Muon (K. Jordan, "Muon: an optimizer for hidden layers in neural networks", 2024) makes
     each kernel's momentum orthogonal: all its directions move as much.
@@ -116,7 +126,14 @@ def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
             )
 
     def decays(params: Any) -> Any:
-        return jax.tree.map(lambda bias: settings.decay_biases or not bias, is_bias(params))
+        return jax.tree.map(
+            lambda bias, norm: settings.decay_biases or not (bias or norm),
+            is_bias(params),
+            is_norm(params),
+        )
+
+    def is_layers_bias(params: Any) -> Any:
+        return jax.tree.map(lambda bias, norm: bias and not norm, is_bias(params), is_norm(params))
 
     decay = optax.add_decayed_weights(settings.weight_decay, mask=decays)
     directions = {
@@ -126,7 +143,7 @@ def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     }
     rule = optax.chain(
         *choose("optimizer.kind", settings.kind, directions),
-        optax.masked(optax.scale(settings.bias_rate), is_bias),
+        optax.masked(optax.scale(settings.bias_rate), is_layers_bias),
         optax.scale_by_learning_rate(learning_rate(config)),
     )
     clip = optax.clip_by_global_norm(settings.clip_norm) if settings.clip_norm else optax.identity()

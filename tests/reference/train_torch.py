@@ -127,13 +127,20 @@ def multibox_loss(loc, conf, loc_targets, classes):
 
 
 def sgd(weights, rate, momentum, decay):
-    """The paper's: biases at twice the rate, without decay."""
-    biases = [w for name, w in weights.items() if name.endswith("bias")]
-    others = [w for name, w in weights.items() if not name.endswith("bias")]
+    """Caffe's: biases at twice the rate and without decay, batch norm without decay."""
+    norms = {name.rpartition(".")[0] for name in weights if name.endswith(".scale")}
+    norms = {norm for norm in norms if f"{norm}.bias" in weights}
+
+    def group(name):
+        layer, _, leaf = name.rpartition(".")
+        return "norm" if layer in norms else "bias" if leaf == "bias" else "other"
+
+    settings = {"bias": (2 * rate, 0.0), "norm": (rate, 0.0), "other": (rate, decay)}
     groups = [
-        {"params": biases, "lr": 2 * rate, "weight_decay": 0.0},
-        {"params": others, "lr": rate, "weight_decay": decay},
+        {"params": [w for n, w in weights.items() if group(n) == kind], "lr": r, "weight_decay": d}
+        for kind, (r, d) in settings.items()
     ]
+    groups = [each for each in groups if each["params"]]
     return torch.optim.SGD(groups, lr=rate, momentum=momentum)
 
 

@@ -54,37 +54,42 @@ def params():
     ("bias_rate", "decay_biases"), [(2.0, False), (1.0, True)], ids=["paper", "one_group"]
 )
 def test_sgd_has_its_groups_and_couples_the_decay(bias_rate, decay_biases):
-    """Against SGD written out: v = .9 v + g + 5e-4 w; w -= rate v; biases 2x and no decay.
+    """Against SGD written out: v = .9 v + g + 5e-4 w; w -= rate v.
 
-    One group of all parameters is what PyTorch's programs have.
+    Biases learn at 2x and do not decay, batch norm does not decay (caffe: model_libs.py). One group
+    of all parameters is what PyTorch's programs have.
     """
     rate, momentum, decay = 0.1, 0.9, 5e-4
-    groups = {"bias_rate": bias_rate, "decay_biases": decay_biases}
-    optimizer = build_optimizer(config_with(rate=rate, warmup_steps=0, boundaries=(), **groups))
-    ours, state = params(), optimizer.init(params())
-    theirs = {name: np.array(ours[a][name]) for a, name in
-              (("conv", "kernel"), ("conv", "bias"), ("l2norm", "scale"))}  # fmt: skip
+    settings = {"bias_rate": bias_rate, "decay_biases": decay_biases}
+    optimizer = build_optimizer(config_with(rate=rate, warmup_steps=0, boundaries=(), **settings))
+    plain, undecayed = (1, True), (1, decay_biases)
+    groups = {
+        ("conv", "kernel"): plain,
+        ("conv", "bias"): (bias_rate, decay_biases),
+        ("l2norm", "scale"): plain,
+        ("conv_bn", "scale"): undecayed,
+        ("conv_bn", "bias"): undecayed,
+    }
+    ours = params() | {"conv_bn": {"scale": jnp.array([2.0, 3.0]), "bias": jnp.array([4.0, 5.0])}}
+    state = optimizer.init(ours)
+    theirs = {(layer, name): np.array(ours[layer][name]) for layer, name in groups}
     velocity = {name: np.zeros_like(value) for name, value in theirs.items()}
     for step in range(4):
-        gradients = {"kernel": np.array([0.3, step]), "bias": np.array([-1.0]),
-                     "scale": np.array([2.0 - step])}  # fmt: skip
-        for name, gradient in gradients.items():
-            bias = name == "bias"
-            decayed = 0 if bias and not decay_biases else decay * theirs[name]
-            velocity[name] = momentum * velocity[name] + gradient + decayed
-            theirs[name] = theirs[name] - rate * (bias_rate if bias else 1) * velocity[name]
-        tree = {
-            "conv": {"kernel": gradients["kernel"], "bias": gradients["bias"]},
-            "l2norm": {"scale": gradients["scale"]},
+        gradients = {
+            name: np.array([0.3, step, 2.0 - step][: value.size]) for name, value in theirs.items()
         }
-        updates, state = optimizer.update(
-            {a: {b: jnp.asarray(g, jnp.float32) for b, g in t.items()} for a, t in tree.items()},
-            state,
-            ours,
-        )
-        ours = {a: {b: ours[a][b] + updates[a][b] for b in t} for a, t in ours.items()}
-    for a, name in (("conv", "kernel"), ("conv", "bias"), ("l2norm", "scale")):
-        np.testing.assert_allclose(ours[a][name], theirs[name], rtol=1e-5)
+        for name, (multiple, is_decayed) in groups.items():
+            decayed = decay * theirs[name] if is_decayed else 0
+            velocity[name] = momentum * velocity[name] + gradients[name] + decayed
+            theirs[name] = theirs[name] - rate * multiple * velocity[name]
+        tree = {
+            layer: {name: jnp.asarray(gradients[layer, name], jnp.float32) for name in leaves}
+            for layer, leaves in ours.items()
+        }
+        updates, state = optimizer.update(tree, state, ours)
+        ours = jax.tree.map(jnp.add, ours, updates)
+    for (layer, name), expected in theirs.items():
+        np.testing.assert_allclose(ours[layer][name], expected, rtol=1e-5)
 
 
 def test_adamws_first_step_has_the_size_of_the_rate_and_decays_apart():
