@@ -11,9 +11,9 @@ The checkpoint says which data, classes and network; the data's folders can be g
 --voc_root, --archives, --root, --data_dir, --annotations and --images where they lie elsewhere now.
 With --config.detect.FIELD=VALUE and --config.evaluate.FIELD=VALUE it detects and scores by other
 settings than in training, with --config.data.kind=KIND on data of another kind that has the same
-classes; the results' folder is named after them. With --model, a file that export.py made of it is
-what detects. With --unannotated it only writes what is found, for a server that knows the objects
-of the split.
+classes; the results' folder is named after all that is not as in training. With --model, a file
+that export.py made of it is what detects. With --unannotated it only writes what is found, for a
+server that knows the objects of the split.
 """
 
 import json
@@ -47,6 +47,7 @@ from ssd_jax.evaluation.speed import Speed, measure_speed
 from ssd_jax.model import SSD
 from ssd_jax.recipe import build_model, build_predict, build_stages
 from ssd_jax.sharding import make_mesh, place, shardings
+from ssd_jax.training.checkpoints import Meta
 
 connect_processes = cli.define_processes()
 CACHE = compilation.define_cache()
@@ -67,7 +68,7 @@ FOLDERS = {
     for name in PATHS
 }
 
-# Fields of the config; a folder is a flag, for where it lies changes no result.
+# Fields of the config; the data's folders have flags of their own.
 CHANGEABLE = (
     *("detect.*", "evaluate.*", "data.kind", "data.fraction", "data.name", "data.undecodable"),
     *("data.image_feature", "data.boxes_feature", "data.labels_feature"),
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str]) -> None:
         predict = predict_by(engine)
     exported = Path(MODEL.value).name if MODEL.value else None
     detected_by = exported or f"step {step}"
-    out = Path(OUT.value) if OUT.value else results_folder(workdir, dataset.split, changes)
+    out = Path(OUT.value) if OUT.value else results_folder(workdir, dataset.split, meta, changes)
     if processes.is_first():
         cli.make_folder(out)
     with progress_bar(console) as bar:
@@ -155,12 +156,22 @@ def main(arguments: Sequence[str]) -> None:
     processes.wait_for_work()
 
 
-def results_folder(workdir: Path, split: str, changes: Mapping[str, Any]) -> Path:
-    """Where the results go: a folder of the run, named after all that is not as in training."""
+def results_folder(workdir: Path, split: str, meta: Meta, changes: Mapping[str, Any]) -> Path:
+    """Where the results go: a folder of the run, named after all that is not as in training.
+
+    Of the data's folders those count that may hold other data, not a dataset's place.
+    """
     name = split
+    given = {field: FOLDERS[field].value for field in ("root", "annotations", "images")}
+    trained = meta.config.data
+    other: dict[str, Any] = {
+        f: value for f, value in given.items() if value and trained[f] not in ("", value)
+    }
+    if STEP.value is not None:
+        other["step"] = STEP.value
     if MODEL.value:
         name += f"-{Path(MODEL.value).name}-{RUNTIME.value or 'default'}"
-    for field, value in changes.items():
+    for field, value in {**other, **changes}.items():
         name += f"-{field.rpartition('.')[2]}={value}".replace("/", "_")
     return workdir / report.FOLDER / name
 

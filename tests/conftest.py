@@ -31,6 +31,20 @@ def loose_dtypes() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def compiled_in_haste() -> Iterator[None]:
+    """XLA compiles a training step in half the time, which then is four times as slow.
+
+    For tests that take few steps and ask what is computed, not what rounding makes of it; for the
+    programs that they run too.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="session")
 def shapes_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Where the small config of the embedded dataset is prepared, once for all tests."""

@@ -1,50 +1,21 @@
 """From a recipe to pictures with boxes, through the very code that users run."""
 
-import io
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import cv2
 import jax
 import numpy as np
 import pytest
-from rich.console import Console
 
-from ssd_jax import config as config_lib
-from ssd_jax.data import load_dataset
-from ssd_jax.detector import Detector, load_checkpoint
+from ssd_jax.detector import Detector
 from ssd_jax.training.loop import train
 from tests.data import make
+from tests.programs import quiet, run
 from tests.small import small_config, untrained_detector
 
 pytestmark = pytest.mark.usefixtures("loose_dtypes")
-
-ROOT = Path(__file__).parents[1]
-
-
-def quiet() -> Console:
-    return Console(file=io.StringIO(), width=200)
-
-
-def run(script: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        [sys.executable, script, *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    if check and done.returncode:
-        raise AssertionError(f"{script} exited {done.returncode}:\n{done.stdout}\n{done.stderr}")
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +93,15 @@ def test_evaluate_detects_by_other_settings(trained):
 def test_evaluate_takes_a_folder_that_lacks_a_class(tmp_path):
     config = small_config("")
     config.data.kind, config.data.eval = "voc_folder", "test"
+    config.data.root = "the one of training"
     untrained_detector(config, ("circle", "square")).save(tmp_path / "run")
     square = [make.xml_object("square", (8, 6, 40, 30))]
     root = make.voc_folder(tmp_path / "other", {"a": square}, {"test": ["a"]})
     done = run("evaluate.py", f"--ckpt={tmp_path / 'run'}", f"--root={root}", "--metrics=voc")
     assert "not in the means, for want of objects: circle" in done.stdout
+    (folder,) = (tmp_path / "run/evaluation").iterdir()  # not that of the data of training
+    assert folder.name == f"test-root={root}".replace("/", "_")
+    assert (folder / "metrics.json").is_file()
 
 
 def test_evaluate_takes_data_of_another_kind(tmp_path):
@@ -285,82 +260,6 @@ def test_another_networks_run_is_not_gone_on_with(trained, shapes_folder):
         train(config, workdir, console=quiet(), devices=jax.devices()[:1])
 
 
-def test_a_diverging_run_stops_and_names_the_step(tmp_path, shapes_folder):
-    config = small_config(shapes_folder)
-    config.model.batch_norm = False
-    config.optimizer.rate = 1e6
-    config.train.log_every = 2
-    with pytest.raises(FloatingPointError, match=r"step \d+ is not finite: .*optimizer\.rate"):
-        train(config, tmp_path, console=quiet(), devices=jax.devices()[:1])
-
-
-def test_batches_that_do_not_divide_over_the_devices_are_refused(tmp_path, shapes_folder):
-    config = small_config(shapes_folder)
-    config.train.batch_size = 12
-    with pytest.raises(ValueError, match=r"train\.batch_size is 12, not a multiple of the 8"):
-        train(config, tmp_path, console=quiet())
-
-
-def parameters(workdir: Path) -> list[np.ndarray]:
-    variables, _, _ = load_checkpoint(workdir)
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(variables)]
-
-
-def test_a_stopped_and_a_killed_run_ends_with_the_same_parameters_bit_for_bit(
-    tmp_path, shapes_folder
-):
-    arguments = [
-        *("train.py", "--config", "configs/shapes.py"),
-        *("--config.data.kind=shapes/small", f"--config.data.data_dir={shapes_folder}"),
-        *("--config.data.train=train", "--config.data.eval=test[:8]"),
-        *("--config.train.batch_size=8", "--config.train.steps=24", "--config.train.log_every=2"),
-        *("--config.train.checkpoint_every=4", "--config.train.eval_every=12"),
-    ]
-    run(*arguments, "--workdir", str(tmp_path / "whole"))
-
-    workdir = tmp_path / "killed"
-    for target, number, code in ((5, signal.SIGTERM, 143), (15, signal.SIGKILL, -signal.SIGKILL)):
-        environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-        process = subprocess.Popen(
-            [sys.executable, *arguments, "--workdir", str(workdir)],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        wait_for_step(workdir / "metrics.jsonl", target, process)
-        process.send_signal(number)
-        assert process.wait() == code
-    done = run(*arguments, "--workdir", str(workdir))
-    assert "going on from step" in done.stdout
-    for ours, expected in zip(parameters(workdir), parameters(tmp_path / "whole"), strict=True):
-        np.testing.assert_array_equal(ours, expected)
-
-
-def wait_for_step(lines: Path, step: int, process: subprocess.Popen) -> None:
-    for _ in range(3000):
-        text = lines.read_text() if lines.exists() else ""
-        if any(f'"step": {later},' in text for later in range(step, step + 8)):
-            return
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.05)
-    raise AssertionError(f"no step {step} in {lines}")
-
-
-def test_overwrite_starts_anew(tmp_path, shapes_folder):
-    config = small_config(shapes_folder)
-    config.train.steps = 2
-    config.train.batch_size = 8
-    devices = jax.devices()[:1]
-    train(config, tmp_path, console=quiet(), devices=devices)
-    config.seed = 1
-    with pytest.raises(ValueError, match=r"config\.seed is 1, but the run in this workdir has 0"):
-        train(config, tmp_path, console=quiet(), devices=devices)
-    console = quiet()
-    train(config, tmp_path, overwrite=True, console=console, devices=devices)
-    assert "going on" not in console.file.getvalue()
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -409,28 +308,3 @@ def test_a_moved_run_is_all_that_detection_needs(trained, tmp_path):
     shutil.copytree(workdir, tmp_path / "moved")
     detector = Detector.from_checkpoint(tmp_path / "moved", best=True)
     assert detector.class_names == evaluation.dataset.class_names
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.py")), ids=lambda p: p.stem)
-def test_every_config_takes_a_step(path, tmp_path, shapes_folder):
-    """Shrunk to one step of a small network on `shapes`, whatever its own data."""
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config()
-    assert (
-        dict(config_lib.flatten(config)).keys()
-        == dict(config_lib.flatten(config_lib.base())).keys()
-    )
-    assert "python train.py --config configs/" in module.__doc__
-    config.data.update(small_config(shapes_folder).data)
-    config.model.size = 96
-    config.model.width = 0.125
-    config.init = "scratch"
-    config.priors.sizes = ()
-    config.train.steps = 1
-    config.train.batch_size = 2
-    evaluation = train(config, tmp_path, console=quiet(), devices=jax.devices()[:1])
-    assert len(evaluation.results.detections) == len(load_dataset(config.data, config.data.eval))

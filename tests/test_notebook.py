@@ -13,7 +13,7 @@ from ssd_jax import Detector
 NOTEBOOK = Path(__file__).parents[1] / "examples/finetune.ipynb"
 
 
-@pytest.mark.usefixtures("loose_dtypes")
+@pytest.mark.usefixtures("compiled_in_haste", "loose_dtypes")
 def test_the_notebook_runs(tmp_path, monkeypatch, shapes_folder):
     """Its cells, with fewer steps, and with the pictures that it shows counted."""
     monkeypatch.chdir(tmp_path)

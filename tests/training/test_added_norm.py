@@ -14,7 +14,7 @@ from ssd_jax.training.setup import set_up
 from ssd_jax.training.state import init_state
 from tests.small import small_config
 
-pytestmark = pytest.mark.usefixtures("loose_dtypes")
+pytestmark = pytest.mark.usefixtures("compiled_in_haste", "loose_dtypes")
 
 CLASSES = ("circle", "square", "triangle", "star", "ring", "cross")
 

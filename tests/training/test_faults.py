@@ -18,7 +18,7 @@ from ssd_jax.training.state import init_state
 from ssd_jax.training.step import build_gradients
 from tests.small import small_config
 
-pytestmark = pytest.mark.usefixtures("loose_dtypes")
+pytestmark = pytest.mark.usefixtures("compiled_in_haste", "loose_dtypes")
 
 CLASSES = ("circle", "dog")
 

@@ -20,7 +20,7 @@ from ssd_jax.training.state import init_state
 from ssd_jax.weights import download
 from tests.small import small_config
 
-pytestmark = pytest.mark.usefixtures("loose_dtypes")
+pytestmark = pytest.mark.usefixtures("compiled_in_haste", "loose_dtypes")
 
 CLASSES = ("dog", "circle")
 MEAN, STD = (100.0, 110.0, 120.0), (50.0, 51.0, 52.0)

@@ -17,7 +17,7 @@ from tests.small import small_config
 
 CLASSES = ("cat", "dog")
 
-pytestmark = pytest.mark.usefixtures("loose_dtypes")
+pytestmark = pytest.mark.usefixtures("compiled_in_haste", "loose_dtypes")
 
 
 @pytest.fixture

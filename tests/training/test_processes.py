@@ -20,7 +20,7 @@ from ssd_jax.detector import load_checkpoint
 from ssd_jax.training.loop import train
 from tests.small import small_config
 
-pytestmark = pytest.mark.usefixtures("loose_dtypes")
+pytestmark = pytest.mark.usefixtures("compiled_in_haste", "loose_dtypes")
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """
