@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+_UNSEEN_FOR = 90.0  # seconds: NFS clients ask again after 60 for what was not there
 _LONGEST_WORK_MS = 7 * 24 * 3600 * 1000
 _works = itertools.count()  # all processes count alike: a barrier's name serves once
 
@@ -154,7 +155,11 @@ def check_shared(folder: Path) -> None:
             fault = str(met)
     if fault := share(fault):
         raise OSError(fault)
-    seen = gather(token.exists())
+    until = time.monotonic() + _UNSEEN_FOR
+    while not (there := token.exists()) and time.monotonic() < until:
+        time.sleep(0.2)
+    wait_for_work()
+    seen = gather(there)
     if is_first():
         token.unlink()
     if not all(seen):

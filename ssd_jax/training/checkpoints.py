@@ -180,8 +180,8 @@ class Checkpoints:
             )
         return chosen
 
-    def save(self, state: TrainState, meta: Meta, mean_ap: float | None = None) -> None:
-        """Saves in the background, once a step; `mean_ap`, if it was evaluated, ranks it.
+    def save(self, state: TrainState, meta: Meta) -> None:
+        """Saves in the background, once a step.
 
         Raises:
           OSError: the save before this one failed.
@@ -190,18 +190,20 @@ class Checkpoints:
         self.wait()
         if step in self.steps:
             return
-        if mean_ap is not None:
-            self._scores[step] = Score(mean_ap, meta.config.evaluate.best_metric)
-        fields = dataclasses.replace(meta, mean_ap=mean_ap).to_dict()
         self._save(
             step,
             variables=ocp.args.StandardSave(state.variables),
             opt_state=ocp.args.StandardSave(state.remainder),
-            meta=ocp.args.JsonSave(fields),
+            meta=ocp.args.JsonSave(meta.to_dict()),
         )
 
     def add_score(self, step: int, mean_ap: float, meta: Meta) -> None:
-        """Ranks a step that was saved before it was evaluated."""
+        """Ranks a step that was saved before, once that is done.
+
+        Raises:
+          OSError: the save failed, or there is no place for the score.
+        """
+        self.wait()
         self._scores[step] = Score(mean_ap, meta.config.evaluate.best_metric)
         if processes.is_first():
             path = self.folder / str(step) / LATER_SCORE

@@ -22,12 +22,16 @@ def with_fitted_priors(
       config: a whole config; it is not changed.
       objects: of the training split.
       old: of the run that is gone on with, whose priors stay.
-      console: where the fit goes.
+      console: is told of the fit, or why there is none.
 
     Raises:
       ValueError: there is no object to fit priors to.
     """
-    if config.priors.preset != "fitted" or config.priors.sizes:
+    if config.priors.preset != "fitted":
+        return config
+    if config.priors.sizes:
+        if not old:
+            console.print("config.priors.sizes is given: no priors are fitted")
         return config
     config = config.copy_and_resolve_references()
     if old:

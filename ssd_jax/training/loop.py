@@ -80,8 +80,9 @@ def _train(
     setup, state = set_up(config, workdir, overwrite, devices, console)
     config, start, rows = setup.config, setup.start, setup.rows
     with contextlib.ExitStack() as resources:
-        interruption = resources.enter_context(Interruption())
+        # A signal ends the program at once while a cache fills: nothing is lost by it.
         batches = load_batches(config, setup.train_data, start, rows, console)
+        interruption = resources.enter_context(Interruption())
         faults = Faults(config, setup.train_data, workdir, console)
         names = setup.meta.class_names
         draw = build_draw(config, setup.model, names) if processes.is_first() else None
@@ -116,14 +117,16 @@ def _train(
             due = _is_due(config, step)
             if stopping or due or is_turn(step, config.train.checkpoint_every):
                 progress.check()
+                # Before it is evaluated: whatever ends an evaluation, the steps are not lost.
+                checkpoints.save(state, setup.meta)
                 evaluation = None
                 if due and not stopping:
                     try:
                         evaluation = _evaluate(setup, state, interruption.raise_if_asked)
                         progress.evaluated(evaluation)
+                        checkpoints.add_score(step, evaluation.mean, setup.meta)
                     except Interrupted:
                         stopping = True
-                checkpoints.save(state, setup.meta, evaluation.mean if evaluation else None)
                 progress.resume()
             if stopping:
                 checkpoints.wait()

@@ -35,7 +35,11 @@ OF_THE_MACHINE = (
 )
 # Fields that may differ when a run goes on: how it is trained, evaluated and stored, and where its
 # data lies, but neither the network, nor the data, nor what the optimizer remembers.
-FREE_TO_CHANGE = ("train.", "evaluate.", "detect.", "optimizer.", "mesh.", *OF_THE_MACHINE)
+FREE_TO_CHANGE = (
+    *("train.", "evaluate.", "detect.", "optimizer.", "mesh."),
+    "data.undecodable",  # what is left out from here on has been in no batch before
+    *OF_THE_MACHINE,
+)
 FIXED = ("optimizer.kind",)
 # Of these, what nothing but more steps has a use for.
 OF_STEPS = ("optimizer.", "train.batch_size", "train.accumulate", "train.steps")
@@ -101,6 +105,11 @@ def set_up(
             f"config.train.batch_size is {config.train.batch_size}, "
             f"not a multiple of the {mesh.size} devices"
         )
+    if config.train.batch_size % (mesh.size * max(1, config.train.accumulate)):
+        raise ValueError(
+            f"config.train.accumulate is {config.train.accumulate}: the parts of a batch of "
+            f"{config.train.batch_size} have to be multiples of the {mesh.size} devices"
+        )
     train_data, eval_data = processes.first_before_others(lambda: load_splits(config))
     class_names = train_data.class_names
     console.print(
@@ -116,11 +125,6 @@ def set_up(
         check_goes_on(old, meta, start, console)
     model = build_model(config, class_names)
     look_over(config, train_data, eval_data, model.priors, console)
-    if config.optimizer.frozen and config.init == "scratch" and not old:
-        console.print(
-            "warning: config.optimizer.frozen keeps random weights: config.init is scratch"
-        )
-
     late = [step for step in config.optimizer.boundaries if step >= config.train.steps]
     if config.optimizer.schedule == "step" and late:
         console.print(
@@ -135,6 +139,15 @@ def set_up(
         return weights.adapt(fresh, class_names, model.priors, console)
 
     optimizer = build_optimizer(config)
+    if config.init == "scratch" and not old:
+        if config.optimizer.frozen:
+            console.print(
+                "warning: config.optimizer.frozen keeps random weights: config.init is scratch"
+            )
+        if any(factor < 1 for _, factor in config.optimizer.rates):
+            console.print(
+                "warning: config.optimizer.rates holds back random weights: config.init is scratch"
+            )
     state = init_state(model, optimizer, config.seed, adapt, average=config.ema.decay > 0)
     placement = state_shardings(mesh, state)
     state = place(state, placement)
@@ -165,7 +178,7 @@ def set_up(
 def with_preprocessing(
     config: ConfigDict, old: Meta | None, initial: Initial | None, console: Console
 ) -> ConfigDict:
-    """The config with the mean and std that the initial weights expect; says if they were others.
+    """The config with the mean and std that the weights expect; says if they were others.
 
     A run that goes on has them in its checkpoint: it needs the initial weights no more.
     """
@@ -176,6 +189,8 @@ def with_preprocessing(
             console.print(f"{initial.source}: config.{name} is {value}, as it expects, not {was}")
     elif old and config.init == old.config.init != "scratch":
         config.model.mean, config.model.std = old.config.model.mean, old.config.model.std
+        for name, (was, value) in config_lib.differences(before, config).items():
+            console.print(f"the run's checkpoint: config.{name} is {value}, not {was}")
     return config
 
 
@@ -183,9 +198,16 @@ def check_goes_on(old: Meta, new: Meta, start: int, console: Console) -> None:
     """Says in what a run that goes on differs from its checkpoint: fields, and how many images.
 
     Raises:
-      ValueError: in one that makes it another run, or that a run which is done has no use for.
+      ValueError: in one that makes it another run, that a run which is done has no use for, or
+        that ends it before the step where it is.
     """
-    is_done = start >= new.config.train.steps
+    was_done, wanted = start >= old.config.train.steps, new.config.train.steps
+    if wanted < start and not was_done:
+        raise ValueError(
+            f"config.train.steps is {wanted}, but the run in this workdir is at step {start} "
+            f"already: give {start} to evaluate that and end, or more"
+        )
+    is_done = start >= wanted
     if old.class_names != new.class_names:
         raise ValueError(
             f"the run in this workdir has classes {old.class_names}, the data has "
@@ -197,7 +219,8 @@ def check_goes_on(old: Meta, new: Meta, start: int, console: Console) -> None:
                 f"config.{name} is {after!r}, but the run in this workdir has {before!r}: "
                 "set it so, or use --overwrite or another --workdir"
             )
-        if is_done and name.startswith(OF_STEPS):
+        ends_here = name == "train.steps" and not was_done
+        if is_done and name.startswith(OF_STEPS) and not ends_here:
             raise ValueError(
                 f"config.{name} is {after!r}, it was {before!r}, but the run in this workdir is "
                 f"done, at step {start}: use --overwrite or another --workdir"

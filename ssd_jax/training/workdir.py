@@ -38,7 +38,9 @@ def hold(workdir: Path, console: Console, *, patience: float = 120.0) -> Iterato
       ValueError: another program trains there.
       OSError: the folder cannot be written, or is not the same one for all processes.
     """
-    is_new = not workdir.exists()
+    # The others do not look: what a file server has once not seen, a machine takes for absent long
+    # after the first process has made it.
+    is_new = processes.is_first() and not workdir.exists()
     processes.check_shared(workdir)
     lock = workdir / _LOCK
     with contextlib.ExitStack() as held:
@@ -54,7 +56,7 @@ def hold(workdir: Path, console: Console, *, patience: float = 120.0) -> Iterato
         try:
             yield
         finally:
-            if is_new and processes.is_first() and os.listdir(workdir) == [_LOCK]:
+            if is_new and os.listdir(workdir) == [_LOCK]:
                 shutil.rmtree(workdir)
 
 

@@ -22,7 +22,7 @@ from tests.small import small_config
 CLASSES = ("cat", "dog")
 SEED = 3
 
-pytestmark = pytest.mark.usefixtures("loose_dtypes")
+pytestmark = pytest.mark.usefixtures("compiled_in_haste", "loose_dtypes")
 
 
 @pytest.fixture
@@ -49,8 +49,9 @@ def assert_same(ours, theirs):
 def save(workdir, config, states, scores=(), keep=2):
     checkpoints = Checkpoints(workdir, keep=keep)
     for state, score in zip(states, [*scores, *[None] * len(states)], strict=False):
-        checkpoints.save(state, Meta(config, CLASSES), score)
-        checkpoints.wait()
+        checkpoints.save(state, Meta(config, CLASSES))
+        if score is not None:
+            checkpoints.add_score(int(state.step), score, Meta(config, CLASSES))
     checkpoints.close()
 
 
@@ -215,16 +216,16 @@ def test_the_kinds_are_all_that_there_are(two_steps):
     step = two_steps[0] / "checkpoints" / "2"
     files = {path for path in step.rglob("*") if path.is_file()}
     assert files == {path for kind in [*KINDS, "*", "meta/*"] for path in step.glob(kind)} & files
-    # Those at the top are never read, so they may be damaged as they like: see the next test.
+    # Those at the top are not needed, so they may be damaged as they like: see the next test.
     assert {path.name for path in step.glob("*") if path.is_file()} == {
-        *("_CHECKPOINT_METADATA", "commit_success.txt", "manifest.sha256")
+        *("_CHECKPOINT_METADATA", "commit_success.txt", "manifest.sha256", "score.json")
     }
 
 
 @pytest.mark.parametrize("damage", [truncate, empty, flip, remove])
 def test_what_is_at_the_top_is_not_needed(two_steps, tmp_path, config, state, damage):
     shutil.copytree(two_steps[0], tmp_path, dirs_exist_ok=True)
-    for name in ("_CHECKPOINT_METADATA", "commit_success.txt"):
+    for name in ("_CHECKPOINT_METADATA", "commit_success.txt", "score.json"):
         damage(tmp_path / "checkpoints" / "2" / name)
     save(tmp_path, config, [at(state, 3)], keep=3)
     checkpoints = Checkpoints(tmp_path)

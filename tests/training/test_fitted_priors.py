@@ -62,6 +62,13 @@ def test_other_presets_are_left_as_they_are():
     assert with_fitted_priors(config, small_squares(3), None, Console()) is config
 
 
+def test_sizes_that_are_given_are_kept_and_that_is_told():
+    config, console = fitted_config(), Console(file=io.StringIO(), width=200)
+    config.priors.sizes = (0.1, 0.2, 0.4, 0.6, 0.8, 0.9)
+    assert with_fitted_priors(config, small_squares(400), None, console) is config
+    assert "config.priors.sizes is given: no priors are fitted" in console.file.getvalue()
+
+
 def test_without_objects_nothing_can_be_fitted():
     with pytest.raises(ValueError, match=r"no object to fit priors to: set it to 'voc'"):
         with_fitted_priors(fitted_config(), small_squares(0), None, Console())

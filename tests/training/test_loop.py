@@ -21,7 +21,7 @@ from ssd_jax.training.setup import set_up
 from ssd_jax.training.state import init_state
 from tests.small import small_config
 
-pytestmark = pytest.mark.usefixtures("loose_dtypes")
+pytestmark = pytest.mark.usefixtures("compiled_in_haste", "loose_dtypes")
 
 
 def contents(folder):
@@ -70,7 +70,17 @@ def test_an_evaluation_that_was_stopped_is_made_when_the_run_goes_on(
         os.kill(os.getpid(), signal.SIGTERM)
         return detect(*arguments)
 
+    def broken(*arguments):
+        raise ValueError("an image that cannot be decoded")
+
     evaluations, detect = [], loop.detect
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "detect", broken)
+        options = {"console": Console(quiet=True), "devices": jax.devices()[:1]}
+        with pytest.raises(ValueError, match="an image that cannot"):
+            loop.train(config, tmp_path / "broken", **options)
+    assert Checkpoints(tmp_path / "broken").latest == 2  # the steps are not lost
+
     with monkeypatch.context() as patched:
         patched.setattr(loop, "detect", stopped)
         assert "stopped by SIGTERM: step 2 of 2 is saved" in go_on()

@@ -39,6 +39,16 @@ def test_a_run_that_is_done_is_not_shown_as_one_of_other_settings(change):
         going_on(start=last, **change)
 
 
+def test_a_run_may_end_where_it_is_and_not_before():
+    assert "config.train.steps is now 7000" in going_on(start=7000, **{"train.steps": 7000})
+    with pytest.raises(ValueError, match="is at step 7000 already: give 7000 to evaluate that"):
+        going_on(start=7000, **{"train.steps": 5000})
+
+
+def test_what_cannot_be_decoded_may_be_left_out_from_here_on():
+    assert "config.data.undecodable is now 'skip'" in going_on(**{"data.undecodable": "skip"})
+
+
 def test_a_run_that_is_done_may_be_evaluated_otherwise():
     assert "evaluate.batch_size is now 3" in going_on(start=10**9, **{"evaluate.batch_size": 3})
 
@@ -81,6 +91,13 @@ def test_keeping_no_checkpoint_is_refused(tmp_path):
     config = config_lib.base()
     config.train.keep = 0
     with pytest.raises(ValueError, match=r"config\.train\.keep is 0: at least the newest"):
+        set_up(config, tmp_path, False, None, Console(quiet=True))
+
+
+def test_parts_of_a_batch_that_do_not_divide_over_the_devices_are_refused(tmp_path):
+    config = config_lib.base()
+    config.train.batch_size, config.train.accumulate = 16, 4
+    with pytest.raises(ValueError, match=r"accumulate is 4: the parts of a batch of 16 have to be"):
         set_up(config, tmp_path, False, None, Console(quiet=True))
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import threading
 
+import jax
 import pytest
 from rich.console import Console
 
@@ -45,6 +46,25 @@ def test_a_folder_that_nothing_came_into_is_taken_away(tmp_path):
                 (tmp_path / name / content).touch()
             raise KeyError
     assert {path.name for path in tmp_path.iterdir()} == {"full", "there"}
+
+
+def test_a_folder_that_comes_late_to_a_machine_is_waited_for(tmp_path, monkeypatch):
+    """As an NFS client shows it that has asked for it before it was made."""
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(processes, "is_first", lambda: False)
+    monkeypatch.setattr(processes, "wait_for_work", lambda: None)
+    monkeypatch.setattr(processes, "gather", lambda value: [True, value])
+    shared = ["token", ""]  # what the first process calls its file, and that nothing went wrong
+    monkeypatch.setattr(processes, "share", lambda value: shared.pop(0))
+    appears = threading.Timer(1, (tmp_path / ".token").touch)
+    appears.start()
+    processes.check_shared(tmp_path)
+    appears.join()
+
+    shared += ["another", ""]
+    monkeypatch.setattr(processes, "_UNSEEN_FOR", 0.1)
+    with pytest.raises(OSError, match=r"not the same folder .* are \[1\]"):
+        processes.check_shared(tmp_path)
 
 
 def test_the_processes_of_a_run_hold_it_as_one(tmp_path, monkeypatch):
