@@ -78,7 +78,12 @@ def detect_files(work: Work, sources: Sequence[Source], bar: Progress) -> list[E
             try:
                 with VideoReader(source.path) as video:
                     bar.update(task, total=video.count)
-                    detect_video(work, video, source, functools.partial(bar.advance, task))
+                    advance = functools.partial(bar.advance, task)
+                    if left_out := detect_video(work, video, source, advance):
+                        bar.console.print(
+                            f"{source.path}: {left_out} frames, closer than its {video.rate:.4g} a "
+                            "second, are not in the drawn video; detections.json has them"
+                        )
             except (OSError, ValueError) as fault:
                 faults.append(fault)
     return faults

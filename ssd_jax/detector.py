@@ -28,6 +28,16 @@ SCORE_THRESHOLD = 0.5
 PICTURE_FAULTS = (OSError, ValueError, MemoryError)
 """What a picture that cannot be used raises."""
 
+
+def without_frames(fault: Exception) -> Exception:
+    """The fault alone, to be kept: its traceback would keep what was read and decoded before it."""
+    chained: BaseException | None = fault
+    while chained is not None:
+        chained.__traceback__ = None
+        chained = chained.__cause__ or chained.__context__
+    return fault
+
+
 READERS = 4
 """Threads that read and decode pictures; OpenCV decodes outside Python's lock."""
 
@@ -226,7 +236,7 @@ class Detector:
         if engine.model != build_model(engine.config, engine.class_names):
             raise ValueError(
                 "the network is not the one that its config describes, so no checkpoint could say "
-                "what it is: save its variables with Orbax"
+                "what it is: keep its variables by flax.serialization.to_bytes"
             )
         if (Path(folder) / FOLDER).exists():
             raise ValueError(f"{folder} holds checkpoints already: give another folder")
@@ -311,7 +321,7 @@ class Detector:
                     return read_picture(image)
                 return image.copy() if may_refill and isinstance(image, np.ndarray) else image
             except PICTURE_FAULTS as fault:
-                return fault
+                return without_frames(fault)
 
         def try_place(image: Picture | Exception) -> Placed | Exception:
             try:
@@ -320,7 +330,7 @@ class Detector:
                 return place(image, self.engine.canvas)
             except PICTURE_FAULTS as fault:
                 if return_exceptions:
-                    return fault
+                    return without_frames(fault)
                 raise
 
         def run(batch: list[Placed | Exception]) -> list[Result | Exception]:

@@ -68,6 +68,7 @@ def load_batch(
     slots: int,
     policies: Policies,
     replace_skipped: bool,
+    squash: bool,
 ) -> Batch:
     """Reads and decodes a share of a global batch.
 
@@ -81,6 +82,7 @@ def load_batch(
       policies: What becomes of objects, and of images that cannot be decoded.
       replace_skipped: An image that cannot be decoded gives its place to the next of `rows` that
         can be, beginning anew after the last; otherwise its place stays empty.
+      squash: As of `decode_to_fit`.
 
     Raises:
       FileNotFoundError: An image is not there.
@@ -97,7 +99,7 @@ def load_batch(
         place = int(positions[i])
         ahead = len(rows) if replace_skipped else 1
         candidates = (int(rows[(place + k) % len(rows)]) for k in range(ahead))
-        found = _first_decodable(candidates, dataset, canvas_size, policies)
+        found = _first_decodable(candidates, dataset, canvas_size, policies, squash)
         if found is None and replace_skipped:
             raise ValueError(f"no image of {dataset.name}, split {dataset.split!r}, can be decoded")
         if found is None or found.row != rows[place]:
@@ -125,7 +127,11 @@ class _Decoded(NamedTuple):
 
 
 def _first_decodable(
-    candidates: Iterable[int], dataset: Dataset, canvas_size: int, policies: Policies
+    candidates: Iterable[int],
+    dataset: Dataset,
+    canvas_size: int,
+    policies: Policies,
+    squash: bool,
 ) -> _Decoded | None:
     """The first of some rows whose image can be read and decoded; None if there is none."""
     for row in candidates:
@@ -133,7 +139,7 @@ def _first_decodable(
             example = dataset.source[row]
             name = f"{example['name']} of {dataset.name}, split {dataset.split}"
             picture, size = decode_to_fit(
-                example["image"], name, canvas_size, turned=example["turned"]
+                example["image"], name, canvas_size, turned=example["turned"], squash=squash
             )
         except ValueError:
             if policies.undecodable == "error":

@@ -94,6 +94,7 @@ def train_batches(
         slots=planned.slots,
         policies=policies,
         replace_skipped=True,
+        squash=False,
     )
     count = len(planned.rows)
     # Grain adds the epoch to the seed: were they as they are, the epochs of one seed would be those
@@ -133,6 +134,9 @@ def eval_batches(
 ) -> Iterator[Batch]:
     """Every image exactly once, in order; the last batch is filled up with rows of index -1.
 
+    A picture larger than the canvas is shrunk side by side, as the network's input is made and as
+    `Detector` does; not to one scale, as in training, whose crops need that.
+
     A row that fills up has a black canvas, size (1, 1) and no objects; so has an image that cannot
     be decoded, if those are to be skipped. Crowds are left out. See `train_batches` for the
     arguments, the shape of what is returned, and the errors.
@@ -146,6 +150,7 @@ def eval_batches(
         slots=count_slots(dataset, slots),
         policies=Policies(undecodable=undecodable),
         replace_skipped=False,
+        squash=True,
     )
     filled = -(-len(dataset) // batch_size) * batch_size
     return _iterate(grain.MapDataset.range(filled).batch(batch_size).map(load), workers, dataset)

@@ -13,7 +13,7 @@ from jaxtyping import Float32, UInt8
 from ssd_jax.detecting.records import Records
 from ssd_jax.detecting.sources import Source
 from ssd_jax.detecting.video import Frame, VideoReader, VideoWriter
-from ssd_jax.detector import PICTURE_FAULTS, Detector, Result, Threshold
+from ssd_jax.detector import PICTURE_FAULTS, Detector, Result, Threshold, without_frames
 from ssd_jax.pictures import read_picture
 from ssd_jax.pipeline import mapped
 from ssd_jax.visualize import write_image
@@ -66,7 +66,7 @@ def detect_pictures(work: Work, sources: Sequence[Source], advance: Advance) -> 
             picture = read_picture(source.path)
             drawn = work.detector.draw(picture, result) if work.draw else picture
         except PICTURE_FAULTS as fault:
-            return source, fault
+            return source, without_frames(fault)
         try:
             if work.draw:
                 write_image(work.folder / source.drawn_name, drawn)
@@ -75,7 +75,7 @@ def detect_pictures(work: Work, sources: Sequence[Source], advance: Advance) -> 
         except (ValueError, OSError) as fault:  # too large for its format, too long a name
             if isinstance(fault, OSError) and fault.errno != errno.ENAMETOOLONG:
                 raise  # such as a full disk
-            return source, fault
+            return source, without_frames(fault)
         return pair
 
     faults = []
@@ -89,9 +89,12 @@ def detect_pictures(work: Work, sources: Sequence[Source], advance: Advance) -> 
     return faults
 
 
-def detect_video(work: Work, video: VideoReader, source: Source, advance: Advance) -> None:
+def detect_video(work: Work, video: VideoReader, source: Source, advance: Advance) -> int:
     """Detects on the frames of a video or webcam: decodes, batches, detects, draws and encodes at
     the same time.
+
+    Returns:
+      How many frames have no place in the drawn video, which has one rate throughout.
 
     Raises:
       ValueError: the file breaks off: it has a second less than it says, or nothing.
@@ -134,6 +137,7 @@ def detect_video(work: Work, video: VideoReader, source: Source, advance: Advanc
         raise ValueError(
             f"video {source.path} breaks off after {seconds:.1f} of {video.duration:.1f} seconds"
         )
+    return writer.left_out
 
 
 def write_crops(

@@ -1,5 +1,6 @@
 """Videos and webcams as frames with their times, and frames back to a video."""
 
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from jaxtyping import UInt8
 
 USUAL_RATE = 30.0
 """Frames a second where the source does not say it."""
+
+LONGEST_PAUSE = 60.0
+"""Seconds of a standing picture in a video that is written."""
 
 
 class Frame(NamedTuple):
@@ -75,14 +79,16 @@ class VideoReader:
     def __iter__(self) -> Iterator[Frame]:
         """Yields the frames; a webcam's have the time at which they came."""
         started, number, seconds = time.monotonic(), 0, 0.0
+        latest = math.inf if self.duration is None else self.duration + 1
         while True:
             is_read, picture = self._capture.read()
             if self._is_live:
                 seconds = time.monotonic() - started
             elif number:
                 stated = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                # Not all formats state it.
-                seconds = stated if stated > seconds else seconds + 1 / self.rate
+                # Not all formats state it, and where a recording jumps it may be of years to come.
+                is_next = seconds < stated <= latest
+                seconds = stated if is_next else seconds + 1 / self.rate
             if not is_read or (self._seconds is not None and seconds >= self._seconds):
                 return
             yield Frame(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), number, seconds)
@@ -103,6 +109,9 @@ class VideoWriter:
     Args:
       path: the file; its folder is made if need be.
       rate: frames a second, below 1000.
+
+    Attributes:
+      left_out: frames that came within 1 / rate of the one before, whose place was taken.
     """
 
     def __init__(self, path: Path, rate: float):
@@ -111,6 +120,8 @@ class VideoWriter:
         self._rate = round(rate, 3 if rate < 65 else 2 if rate < 655 else 1)
         self._writer: cv2.VideoWriter | None = None
         self._written = 0
+        self._cut = 0
+        self.left_out = 0
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -118,7 +129,8 @@ class VideoWriter:
     def write(self, frame: Frame) -> None:
         """Shows a frame from its time on; the one before it is shown until then.
 
-        So a webcam whose frames come late, or not evenly, is seen as fast as it was.
+        So a webcam whose frames come late, or not evenly, is seen as fast as it was. Of a pause of
+        more than a minute a minute is left.
 
         Raises:
           OSError: the file cannot be written.
@@ -132,11 +144,15 @@ class VideoWriter:
             if not self._writer.isOpened():
                 raise OSError(f"{self._path} cannot be written as a video")
             self._last = picture
-        index = round(frame.seconds * self._rate)
+        index = round(frame.seconds * self._rate) - self._cut
+        too_long = max(0, index - self._written - round(LONGEST_PAUSE * self._rate))
+        self._cut, index = self._cut + too_long, index - too_long
         for _ in range(self._written, index):
             self._writer.write(self._last)
         if self._written <= index:
             self._writer.write(picture)
+        else:
+            self.left_out += 1
         self._written, self._last = max(self._written, index + 1), picture
 
     def __exit__(

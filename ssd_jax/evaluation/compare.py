@@ -149,7 +149,8 @@ def check_same_split(first: SplitResults, second: SplitResults) -> None:
             "evaluate both on the same split"
         )
     for name, a, b in zip(first.image_names, first.ground_truth, second.ground_truth, strict=True):
-        if not (np.array_equal(a.labels, b.labels) and np.array_equal(a.boxes, b.boxes)):
+        fields = ("labels", "boxes", "ignored")
+        if not all(np.array_equal(getattr(a, field), getattr(b, field)) for field in fields):
             raise ValueError(f"the runs were evaluated on other objects, as in image {name}")
 
 

@@ -57,10 +57,12 @@ def measure_speed(
 
     def decode() -> tuple[np.ndarray, np.ndarray]:
         decoded = [
-            decode_to_fit(file["image"], file["name"], canvas_size, turned=file["turned"])[0]
+            decode_to_fit(
+                file["image"], file["name"], canvas_size, turned=file["turned"], squash=True
+            )[0]
             for file in files
         ]
-        placed = [place_on_canvas(picture, canvas_size) for picture in decoded]
+        placed = [place_on_canvas(picture, canvas_size, squash=True) for picture in decoded]
         return np.stack([image for image, _ in placed]), np.array([s for _, s in placed], np.int32)
 
     decode_seconds, host = _time(decode)

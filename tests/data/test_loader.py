@@ -83,7 +83,7 @@ def test_a_batch_holds_each_picture_and_its_objects(dataset: Dataset):
     }
     assert batch["name"].tolist() == [f"{number}.png" for number in range(7)]
     np.testing.assert_array_equal(batch["original_size"], SIZES)
-    fitted = [(48, 30) if size == (96, 60) else size for size in SIZES]
+    fitted = [(48, 48) if size == (96, 60) else size for size in SIZES]  # side by side
     np.testing.assert_array_equal(batch["size"], fitted)
     for row, (height, width) in enumerate(fitted):
         example, canvas = dataset.source[row], batch["image"][row].copy()
@@ -96,6 +96,12 @@ def test_a_batch_holds_each_picture_and_its_objects(dataset: Dataset):
         for key in ("boxes", "labels", "difficult"):
             np.testing.assert_array_equal(batch[key][row, :count], example[key])
             assert not batch[key][row, count:].any()
+
+
+def test_training_shrinks_a_picture_to_one_scale(dataset: Dataset):
+    batch = joined(train(dataset, 2))
+    sizes = dict(zip(batch["index"].tolist(), batch["size"].tolist(), strict=True))
+    assert sizes[SIZES.index((96, 60))] == [48, 30]
 
 
 def test_evaluation_sees_every_image_once_in_order(dataset: Dataset):

@@ -121,7 +121,7 @@ UNEVEN = [*range(0, 1000, 40), *range(1000, 8000, 250)]
 """Milliseconds of the frames of a video of a variable rate: 25 a second, later 4."""
 
 
-def write_matroska(path, frames, milliseconds, rate):
+def write_matroska(path, frames, milliseconds, rate, seconds=None):
     """A video of these times that states a duration and a rate, but no count."""
 
     def element(code, *contents):
@@ -139,7 +139,8 @@ def write_matroska(path, frames, milliseconds, rate):
         *(element("86", b"V_MJPEG"), element("e0", element("b0", width), element("ba", height))),
         element("23e383", round(1e9 / rate).to_bytes(4, "big")),
     )
-    duration = element("4489", struct.pack(">d", milliseconds[-1] + 1000 / rate))
+    end = milliseconds[-1] + 1000 / rate if seconds is None else 1000 * seconds
+    duration = element("4489", struct.pack(">d", end))
     path.write_bytes(
         element("1a45dfa3", element("4282", b"matroska"), element("4287", b"\2"))
         + element(
@@ -169,6 +170,25 @@ def test_a_video_of_a_variable_frame_rate_keeps_its_times(tmp_path):
     with Records(out) as records, VideoReader(path) as video:
         with pytest.raises(ValueError, match=r"clip\.mkv breaks off after \d\.\d of 7\.8 seconds"):
             detect_video(work_for(out, records), video, Source(path, path), lambda: None)
+
+
+def test_a_time_past_the_end_that_a_video_states_is_not_believed(tmp_path):
+    times = [*range(0, 400, 40), *range(60_000, 60_400, 40)]  # 10 frames each; the clock jumps
+    frames = [picture((i, 8, i + 24, 40), height=64, width=160) for i in range(len(times))]
+    path = write_matroska(tmp_path / "clip.mkv", frames, times, rate=25, seconds=0.8)
+    with VideoReader(path) as video:
+        seconds = [frame.seconds for frame in video]
+    np.testing.assert_allclose(seconds, np.arange(20) / 25, atol=1e-6)
+
+
+def test_of_a_pause_a_minute_is_drawn_and_frames_without_a_place_are_counted(tmp_path):
+    path = tmp_path / "clip.mp4"
+    with VideoWriter(path, 2.0) as writer:
+        for number, seconds in enumerate((0.0, 0.1, 0.5, 5000.0, 5000.5)):
+            writer.write(Frame(picture((8, 8, 32, 40)), number, seconds))
+        assert writer.left_out == 1
+    with VideoReader(path) as video:
+        assert len(list(video)) == 2 + 120 + 2
 
 
 @pytest.mark.parametrize("rate", [23.976024, 65.537, 119.853, 239.76, 700.123])

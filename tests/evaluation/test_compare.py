@@ -80,5 +80,8 @@ def test_runs_on_other_splits_are_refused():
     first = random_results(np.random.default_rng(0), images=4)
     with pytest.raises(ValueError, match="other images: 4 and 5"):
         check_same_split(first, random_results(np.random.default_rng(0), images=5))
+    easy = [dataclasses.replace(t, difficult=~t.difficult) for t in first.ground_truth]
+    with pytest.raises(ValueError, match=r"other objects, as in image 00\d\.jpg"):
+        check_same_split(first, dataclasses.replace(first, ground_truth=easy))
     with pytest.raises(ValueError, match=r"other objects, as in image 00\d\.jpg"):
         check_same_split(first, random_results(np.random.default_rng(1), images=4))
