@@ -9,7 +9,11 @@ annotations/instances_SPLIT.json, images/ and annotations/SPLIT.json, or the ima
 SPLIT/_annotations.coco.json beside them; SPLIT is train and test, or as given:
 --config.data.train=train2017 --config.data.eval=val2017. The second tests on a fifth of one file's
 images, chosen by their names, so by the same ones in every run; the images lie in images/ beside
-the file, or in --config.data.images=FOLDER.
+the file, or in --config.data.images=FOLDER. FOLDER is a path from data.root, without that from the
+annotation file's folder, or absolute; with data.root, data.annotations too is a path from it.
+
+The mAP that training prints, and that ranks checkpoints, is the area under the curve at IoU .5
+('voc'); COCO's AP ranks them by --config.evaluate.best_metric=coco.
 
 The network and its training are those of configs/custom_voc.py: 20,000 steps of 32 images from
 random weights. No score is known of them.

@@ -4,7 +4,9 @@ r"""One's own data in VOC's layout, straight from the files.
 
 DIR holds JPEGImages/, Annotations/*.xml and ImageSets/Main/train.txt and test.txt (other splits:
 --config.data.train=trainval --config.data.eval=val). The class names are gathered from the
-annotations, or given: --config.data.class_names="('cat', 'dog')".
+annotations, or given: --config.data.class_names="('cat', 'dog')". The mAP that training prints, and
+that ranks checkpoints, is VOC07's over inclusive pixels, as the devkit has it; other ones:
+--config.evaluate.best_metric=voc (or coco) --config.evaluate.inclusive_pixels=False.
 
 From random weights, so with batch norm. 20,000 steps of 32 images at full size are for a GPU, and
 no score is known of them. On a CPU a narrow network finds cells in BCCD (VOC layout, 292 images to

@@ -12,14 +12,19 @@ Without `voc_root` (an unpacked VOCdevkit with VOC2007 and VOC2012) or `archives
 
 Behind each value is its source: a section of the paper (arXiv 1512.02325v5), or the original
 program's script, examples/ssd/ssd_pascal.py of the branch `ssd` of weiliu89/caffe ("script").
-Values are that program's, with two exceptions: the warm-up, and, with `init=imagenet`, the mean:
-those weights are Keras's VGG16, trained with the mean (123.68, 116.779, 103.939), which then takes
-the place of the script's, as is printed. What no field says: this program distorts colours after
-the resize, not before the expansion (ssd_jax/augment.py says why and what that changes), and
-resizes and crops between the pixels, where the original rounds to whole ones; fresh layers start
-from Glorot's uniform distribution, bounded by sqrt(6 / (fan in + fan out)), where Caffe's `xavier`
-filler has sqrt(3 / fan in); and the loss is divided by the positives of all 32 images, where the
-script's four GPUs each divide by those of their own eight.
+Values are that program's, but for the warm-up.
+
+What no field says:
+
+- `init=imagenet` starts from Keras's VGG16, trained with the mean (123.68, 116.779, 103.939), which
+  then takes the place of the script's, as is printed;
+- colours are distorted after the resize, in the original before the expansion (ssd_jax/augment.py
+  says why and what that changes);
+- pictures are resized and cropped between the pixels, where the original rounds to whole ones;
+- fresh layers start from Glorot's uniform distribution, bounded by sqrt(6 / (fan in + fan out)),
+  where Caffe's `xavier` filler has sqrt(3 / fan in);
+- the loss is divided by the positives of all 32 images, where the script's four GPUs each divide by
+  those of their own eight.
 """
 
 from ml_collections import ConfigDict

@@ -113,7 +113,7 @@ def detect(
         max_detections: K, detections of one image at most.
         clip: when boxes are clipped to the image: 'after' all else (Caffe); 'before' NMS, which
             then compares what is left of them (torchvision, mmdetection); or 'never' (ssd.pytorch).
-        variances: as for `decode`.
+        variances: as for `decode`; of a `PriorSpec` its `variances`, which the priors do not tell.
 
     Returns:
         Detections with boxes [B, K, 4] in corner form, relative to the image, scores [B, K] and

@@ -42,7 +42,7 @@ def match(
             none that ground truth takes for its best; those it takes are no negatives either.
         priors: centre form.
         threshold: least IoU of the second stage, above 0.
-        variances: as for `encode`.
+        variances: as for `encode`; of a `PriorSpec` its `variances`, which the priors do not tell.
         bipartite: 'greedy', Caffe's: the pair with the highest IoU first, both are removed, and so
             on (a tie goes to the lowest prior, then to the lowest ground truth), so that no ground
             truth loses its prior to another; or 'argmax', ssd.pytorch's: every ground truth takes

@@ -280,7 +280,8 @@ class SSD(nn.Module):
         at least that.
       backbone: a module in place of VGG16, L2Norm and the extra layers: called as
         `backbone(images, train)`, it returns a feature map [B, rows, columns, channels] for each
-        level of the priors. `width` and `batch_norm` are then its own business.
+        level of the priors. `width`, `batch_norm`, `dtype` and `remat` are then its own business:
+        only its input is cast to `dtype`, in which the heads compute.
       remat: whether the gradient keeps of VGG's stages only what goes in and computes the rest
         anew: less memory for one more pass forward.
     """
@@ -360,10 +361,16 @@ class SSD(nn.Module):
 
 
 def ssd300(num_classes: int = 21, **fields: Any) -> SSD:
-    """SSD300: 8732 priors; with 21 classes 26,285,486 parameters. `fields` as of `SSD`."""
+    """SSD300: 8732 priors; with 21 classes 26,285,486 parameters. `fields` as of `SSD`.
+
+    The prior sizes are VOC's; for COCO it is `ssd300(81, priors=ssd_jax.priors.COCO300)`.
+    """
     return SSD(num_classes, **{"priors": VOC300, **fields})
 
 
 def ssd512(num_classes: int = 21, **fields: Any) -> SSD:
-    """SSD512: 24564 priors. `fields` as of `SSD`."""
+    """SSD512: 24564 priors. `fields` as of `SSD`.
+
+    The prior sizes are VOC's; for COCO it is `ssd512(81, priors=ssd_jax.priors.COCO512)`.
+    """
     return SSD(num_classes, **{"priors": VOC512, **fields})

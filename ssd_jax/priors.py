@@ -32,7 +32,9 @@ class PriorSpec:
         aspect_ratios: the ratios a of every level, without 1 and without reciprocals.
         clip: 'none' (Caffe); 'center_form' clips cx, cy, w, h to [0, 1] (ssd.pytorch);
             'size' clips w and h only (torchvision).
-        variances: what offsets of centres and of log sizes are divided by.
+        variances: what offsets of centres and of log sizes are divided by. `match`, `detect`,
+            `encode` and `decode` take boxes and do not see them: give each
+            `variances=spec.variances`.
 
     Raises:
         ValueError: there is no level; lengths disagree; a size, step, ratio or variance is not

@@ -30,6 +30,12 @@ which says where its values are from. Fields are explained in
 recipes. A run that goes on says which of them are others than it began with, or refuses.
 """
 
+THE_ORIGINAL = """\
+The original's recipe line by line, but for the warm-up (it has none: `optimizer.warmup_steps=0`)
+and for what no field says, which is the same in all four. `voc512` and `coco512` have the prior
+sizes of the paper, which the original rounds down to whole pixels.
+"""
+
 SOONER = """\
 ## Sooner: `schedule=fast`
 
@@ -45,8 +51,9 @@ FEW_IMAGES = """\
         --config.init=RUN_OR_FILE
 
 teaches a detector that there is already other classes, from images in VOC's layout. RUN_OR_FILE is
-the folder of a run, one of `python -m ssd_jax.weights`, or another program's file
-([weights.md](weights.md)); the network's size, width and priors have to be the old one's.
+the folder of a run, of which it takes the newest checkpoint, one of `python -m ssd_jax.weights`, or
+another program's file ([weights.md](weights.md)); the network's size, width, batch norm and priors
+have to be the old one's (of a run of `custom_voc` or `shapes`: `--config.model.batch_norm=True`).
 [The recipe](../configs/recipes/finetune.py) says why each of its choices is made, and has a command
 to try it by; what came of that is in [results.md](results.md). Beside the recipe for one's own
 images from random weights:
@@ -103,7 +110,9 @@ def page() -> str:
     parts = [
         HEAD,
         "## The original\n",
+        THE_ORIGINAL,
         table({name: configs[name] for name in ORIGINAL}),
+        _section(ORIGINAL[0], modules[ORIGINAL[0]]),
         "## Other programs' SSD300\n",
         "Next to the original recipe for the data that the program's own was published for.\n",
         table({name: configs[name] for name in ("voc300", PROGRAMS[0])}),

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 BASE = config_lib.base
 
 
-@pytest.mark.usefixtures("loose_dtypes")
+@pytest.mark.usefixtures("compiled_in_haste", "loose_dtypes")
 def test_every_snippet_runs(monkeypatch, shapes_folder, capsys):
     def base():
         config = BASE()
@@ -54,6 +55,7 @@ def test_every_snippet_runs(monkeypatch, shapes_folder, capsys):
         int(np.sum(labels > 0)) for labels in names["found"].labels
     ]
 
+    assert len(names["devices"].devices) == 2
     assert names["state"].step == 20
     assert len(names["evaluation"].results) == 32
     assert list(names["evaluation"].scores.mean_ap) == ["voc07", "coco", "voc"]
@@ -75,7 +77,7 @@ def test_counting_the_last_pixel_makes_relative_boxes_overlap():
     assert mean_ap == {False: 0, True: 1}
 
 
-@pytest.mark.usefixtures("loose_dtypes")
+@pytest.mark.usefixtures("compiled_in_haste", "loose_dtypes")
 def test_an_input_of_other_sides_trains_and_detects():
     """(height, width) in Python; the field of a config is the side of a square."""
     config = config_lib.base()
@@ -123,6 +125,26 @@ def test_a_backbone_of_other_sizes_is_named():
         np.zeros((1, 100, 100, 3), np.float32),
     )
     assert loc.shape == (1, (169 + 49 + 16) * 4, 4)
+
+
+@pytest.mark.usefixtures("loose_dtypes")
+def test_the_small_resnet_computes_in_the_type_that_it_is_given():
+    from examples.resnet import ssd_resnet
+
+    images = np.zeros((1, 96, 96, 3), np.float32)
+
+    def shapes_and_features(dtype):
+        model = ssd_resnet(4, 96, dtype=dtype)
+        variables = jax.eval_shape(model.init, jax.random.key(0), images)
+        features = jax.eval_shape(
+            lambda *inputs: model.apply(*inputs, method="features"), variables, images
+        )
+        return variables, {feature.dtype for feature in features}
+
+    variables, types = shapes_and_features(jnp.bfloat16)
+    assert types == {jnp.dtype(jnp.bfloat16)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+    assert shapes_and_features(jnp.float32) == (variables, {jnp.dtype(jnp.float32)})
 
 
 def test_images_that_are_no_floats_are_refused():

@@ -4,9 +4,10 @@ r"""A detector of any kind, taught one's own few images in VOC's layout.
         --config.init=RUN_OR_FILE
 
 RUN_OR_FILE is a run's folder, a folder of `python -m ssd_jax.weights` or another program's file.
-Class heads are taken by the classes' names, the rest of the heads starts fresh; the network's size,
-width and priors have to be the old one's (it is said where they are not). From `shapes` to blood
-cells:
+Of a run it is the newest checkpoint. Class heads are taken by the classes' names, the rest of the
+heads starts fresh; the network's size, width, batch norm (of a run of `custom_voc` or `shapes`:
+`--config.model.batch_norm=True`) and priors have to be the old one's (it is said where they are
+not). From `shapes` to blood cells:
 
     python train.py --config configs/shapes.py
     python train.py --config configs/recipes/finetune.py --config.data.root=BCCD \
@@ -19,7 +20,8 @@ So that a few images teach new classes and what was known is not forgotten:
 
 - the backbone learns at three tenths of the rate of extras and heads. At the full rate
   (`--config.optimizer.rates="()"`) new classes are learnt better and old ones forgotten sooner;
-- the steps are few, along a cosine, and the best of them is kept;
+- the steps are few, along a cosine, and the best of them is kept: `--best` of `evaluate.py`,
+  `detect.py` and the others takes it, and without it they take the newest;
 - the average over the steps is evaluated: single steps of few images are noisy;
 - the augmentation is the original's but for the expansion, which makes most objects smaller than
   few images show them.
