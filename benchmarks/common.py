@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import dataclasses
 import datetime
+import functools
 import gc
 import importlib
 import importlib.metadata
@@ -21,7 +22,7 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "numpy", "grain", "opencv-python-headless"),
     *("faster-coco-eval", "torch", "torchvision", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13"),
 )
+LACKS_MEMORY = (
+    *("RESOURCE_EXHAUSTED", "CUDA error: out of memory"),
+    *("CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED"),
+)
+"""What a fault says for want of a device's memory: JAX's, CUDA's, cuDNN's, cuBLAS's."""
 
 Call = Callable[[], Any]
 
@@ -65,6 +71,8 @@ class Figure:
 class Report:
     """The figures of one benchmark, gathered, printed and written.
 
+    The file is written anew with each figure and each note: a benchmark that is killed leaves them.
+
     Attributes:
       subject: the benchmark's name.
       folder: of the JSON file.
@@ -89,7 +97,7 @@ class Report:
         at_most: float | None = None,
         at_least: float | None = None,
     ) -> None:
-        """Adds a figure and says it; of the two bars one at most is given."""
+        """Adds a figure, says and writes it; of the two bars one at most is given."""
         figure = Figure(name, value, unit)
         if at_most is not None:
             figure = dataclasses.replace(figure, bar=f"<= {at_most:g}", met=value <= at_most)
@@ -97,12 +105,14 @@ class Report:
             figure = dataclasses.replace(figure, bar=f">= {at_least:g}", met=value >= at_least)
         self.figures.append(figure)
         print(f"{name}: {value:.4g} {unit}", flush=True)
+        self.write()
 
     def note(self, text: str) -> None:
         """Says what was left out, and why; of several cases once."""
         if text not in self.notes:
             self.notes.append(text)
             print(text, flush=True)
+            self.write()
 
     def write(self, *, finished: bool = False) -> Path:
         """Writes the figures so far as JSON, with the machine, the versions and the date."""
@@ -116,8 +126,10 @@ class Report:
             "notes": self.notes,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=2) + "\n")
-        return path
+        # Killed while it writes, it leaves what was written before.
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+        return partial.replace(path)
 
 
 def main(description: str, measure: Callable[[Report, bool], None]) -> None:
@@ -156,7 +168,6 @@ def print_figures(figures: list[tuple[str, Figure]]) -> None:
 
 def machine() -> dict[str, Any]:
     """Device, versions, date."""
-    installed = {one.name for one in importlib.metadata.distributions()}
     device = jax.devices()[0]
     kind = processor() if on_cpu() else device.device_kind
     return {
@@ -164,10 +175,15 @@ def machine() -> dict[str, Any]:
         "device": f"{len(jax.devices())} x {kind}",
         "host": f"{os.cpu_count()} x {processor()}",
         "python": platform.python_version(),
-        "versions": {
-            name: importlib.metadata.version(name) for name in PACKAGES if name in installed
-        },
+        "versions": versions(),
     }
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Of the packages that the figures hang on, those that are installed."""
+    installed = {one.name for one in importlib.metadata.distributions()}
+    return {name: importlib.metadata.version(name) for name in PACKAGES if name in installed}
 
 
 def processor() -> str:
@@ -191,7 +207,12 @@ def wait(result: Any) -> None:
 
 
 def medians(
-    calls: Mapping[str, Call], *, rounds: int, at_once: int = 1, warm_up: int = 2
+    calls: Mapping[str, Call],
+    *,
+    rounds: int,
+    at_once: int = 1,
+    singly: Container[str] = (),
+    warm_up: int = 2,
 ) -> dict[str, float]:
     """Seconds a call of each, the median of some rounds; each round times each once.
 
@@ -202,6 +223,8 @@ def medians(
       rounds: how often each is timed.
       at_once: calls that a round makes before it waits; above 1 the device does not wait for the
         host in between, as in training.
+      singly: the names of calls that are made once a round all the same: those that take so long
+        that starting them counts for nothing.
       warm_up: calls of each before the clock runs.
     """
     for call in calls.values():
@@ -210,11 +233,12 @@ def medians(
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
+            times = 1 if name in singly else at_once
             started = time.perf_counter()
-            for _ in range(at_once):
+            for _ in range(times):
                 result = call()
             wait(result)
-            seconds[name].append((time.perf_counter() - started) / at_once)
+            seconds[name].append((time.perf_counter() - started) / times)
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
@@ -232,7 +256,15 @@ def copy_limit() -> float:
     """Bytes a second read and written by an elementwise operation on a large array."""
     a = jnp.zeros((2**26 if on_cpu() else 2**29,), jnp.float32)
     plus_one = jax.jit(lambda a: a + 1)
-    return 2 * a.nbytes / medians({"": lambda: plus_one(a)}, rounds=7)[""]
+    at_once = 1 if on_cpu() else 10
+    return 2 * a.nbytes / medians({"": lambda: plus_one(a)}, rounds=7, at_once=at_once)[""]
+
+
+def called_once(make: Callable[[], Call]) -> Call:
+    """Makes a call and does it once, by which it takes the memory that it needs."""
+    call = make()
+    wait(call())
+    return call
 
 
 def torch_peers(report: Report) -> bool:
@@ -269,7 +301,8 @@ def noting_lack_of_memory(report: Report, what: str) -> Iterator[None]:
 
 def is_out_of_memory(fault: Exception) -> bool:
     """Whether a fault of JAX or of PyTorch is that a device lacks memory."""
-    return "RESOURCE_EXHAUSTED" in str(fault) or type(fault).__name__ == "OutOfMemoryError"
+    said = any(words in str(fault) for words in LACKS_MEMORY)
+    return said or type(fault).__name__ == "OutOfMemoryError"
 
 
 def importable(name: str) -> bool:

@@ -6,7 +6,9 @@
 No GPU is needed: XLA compiles for an H200 that is described to it. So it says nothing of time, nor
 of what cuDNN chooses or the workspace that it takes, but what there is to do: how many kernels are
 started, what they read and write, and the memory of a step, of which follows the largest batch in
-16, 24 and 80 GB.
+16, 24 and 80 GB. That is all of a card's memory, of which JAX takes three quarters unless
+XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise; and on a real GPU cuDNN's workspace is in the
+analysis too, so that the batches are smaller there (memory.py).
 """
 
 import os

@@ -14,7 +14,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import Call, Report, main, medians, on_cpu, torch_peers
+from common import (
+    Call,
+    Report,
+    called_once,
+    main,
+    medians,
+    noting_lack_of_memory,
+    on_cpu,
+    torch_peers,
+    wait,
+)
 from ml_collections import ConfigDict
 from workload import CLASS_NAMES, make_batch, measure_cases, multiply_adds
 
@@ -56,11 +66,19 @@ def measure_case(report: Report, case: str, config: ConfigDict, limit: float, qu
         "decoding and NMS, crowded": lambda: detect(*outputs["crowded"]),
         "decoding and NMS, empty": lambda: detect(*outputs["empty"]),
     }
+    for call in calls.values():
+        wait(call())  # before the peers: it takes the memory that it needs
     looped = min(LOOPED, batch_size)
     loops = f"PyTorch, decoding and NMS in loops, crowded, batch {looped}"
     if torch_peers(report):
-        calls["PyTorch, network"] = torch_network(model, batch)
-        calls[loops] = torch_loops(model, *(x[:looped] for x in outputs["crowded"]))
+        few = [x[:looped] for x in outputs["crowded"]]
+        makers = {
+            "PyTorch, network": lambda: torch_network(model, batch),
+            loops: lambda: torch_loops(model, *few),
+        }
+        for name, make in makers.items():
+            with noting_lack_of_memory(report, f"{case}: {name}"):
+                calls[name] = called_once(make)
     seconds = medians(calls, rounds=3 if quick else 9)
     for name, time in seconds.items():
         is_latency = name == "ssd_jax" and (config.model.size, batch_size) == (300, 1)

@@ -4,21 +4,26 @@
 
 20 classes at once: crowded candidates (many objects, each found many times) and adversarial ones (a
 chain in which each box overlaps but the next too much, so that one decision waits for the other);
-then one class with 100 to 4000 candidates. What stays is compared before anything is timed.
+then one class with 100 to 4000 candidates. What stays is compared before anything is timed:
+batched_nms may shift the boxes of each class to a place of their own, and rounds them by that, so
+that one in a thousand may differ.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import Report, importable, main, medians, torch_peers
+from common import Report, importable, main, medians, on_cpu, torch_peers
 
 from ssd_jax.detection import nms
 
 CLASSES, CANDIDATES, IOU = 20, 400, 0.45
+MAY_DIFFER = 0.001
+"""Share of the boxes of which a peer may say otherwise whether they stay."""
+LOOPS = "PyTorch loops"
 
 
 def crowded(rng: np.random.Generator, classes: int, count: int) -> np.ndarray:
-    """Boxes [classes, count, 4]: about ten round each of count / 10 objects, best first."""
+    """Boxes [classes, count, 4]: ten round each of count / 10 objects, in any order."""
     centre = rng.uniform(0.1, 0.9, (classes, count // 10, 1, 2)) + rng.normal(
         0, 0.01, (classes, count // 10, 10, 2)
     )
@@ -26,7 +31,7 @@ def crowded(rng: np.random.Generator, classes: int, count: int) -> np.ndarray:
         0.9, 1.1, (classes, count // 10, 10, 2)
     )
     boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=-1)
-    return rng.permuted(boxes.reshape(classes, -1, 4), axis=1).astype(np.float32)
+    return np.stack([rng.permutation(one.reshape(-1, 4)) for one in boxes]).astype(np.float32)
 
 
 def chains(classes: int, count: int) -> np.ndarray:
@@ -51,17 +56,28 @@ def compare(report: Report, kind: str, boxes: np.ndarray, quick: bool) -> None:
     scores = np.tile(np.linspace(1, 0.02, count, dtype=np.float32), (classes, 1))
     suppress = jax.jit(jax.vmap(lambda boxes, valid: nms(boxes, valid, IOU)))
     on_device = jnp.asarray(boxes), jnp.ones((classes, count), bool)
+    case = f"{kind}, {classes} x {count}"
     calls = {"ssd_jax": lambda: suppress(*on_device)}
     if torch_peers(report):
         name, call = peer(boxes, scores)
         calls[name] = call
         stays = np.zeros((classes, count), bool)
         stays.reshape(-1)[call().cpu().numpy()] = True
-        np.testing.assert_array_equal(suppress(*on_device), stays)
-    seconds = medians(calls, rounds=3 if quick else 9)
-    case = f"{kind}, {classes} x {count}"
+        check_alike(report, f"{case}: {name}", np.asarray(suppress(*on_device)), stays)
+    at_once = 1 if on_cpu() else 10
+    seconds = medians(calls, rounds=3 if quick else 9, at_once=at_once, singly={LOOPS})
     for name, time in seconds.items():
         report.add(f"{case}: {name}", 1e3 * time, "ms")
+
+
+def check_alike(report: Report, case: str, ours: np.ndarray, theirs: np.ndarray) -> None:
+    """Notes of how many boxes a peer says otherwise whether they stay; raises if they are many."""
+    differ = int(np.sum(ours != theirs))
+    text = f"{case}: {differ} of {ours.size} boxes stay in one of the two only"
+    if differ >= MAY_DIFFER * ours.size:
+        raise ValueError(text)
+    if differ:
+        report.note(text)
 
 
 def peer(boxes: np.ndarray, scores: np.ndarray):
@@ -85,7 +101,7 @@ def peer(boxes: np.ndarray, scores: np.ndarray):
         kept = [literal_torch.nms(b, s, IOU, count) for b, s in zip(boxes, scores, strict=True)]
         return torch.cat([k + row * count for row, k in enumerate(kept)])
 
-    return "PyTorch loops", loops
+    return LOOPS, loops
 
 
 if __name__ == "__main__":

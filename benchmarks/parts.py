@@ -70,7 +70,8 @@ def build_parts(config, training: Training) -> dict:
         updates, opt_state = optimizer.update(gradients, opt_state, params)
         return optax.apply_updates(params, updates), opt_state, optax.tree.norm(gradients)
 
-    forward, backward = jax.jit(outputs), jax.jit(jax.grad(output_sum))
+    # With the value: the gradient alone does not need the heads' forward pass.
+    forward, backward = jax.jit(outputs), jax.jit(jax.value_and_grad(output_sum))
     loss_gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
     updated = jax.jit(update)
 
@@ -80,7 +81,7 @@ def build_parts(config, training: Training) -> dict:
     arguments = keys, batch["image"], batch["size"], batch["boxes"], batch["labels"]
     images, boxes, labels = augmented(*arguments)
     targets = matched(boxes, labels)
-    predictions, gradients = forward(params, images), backward(params, images)
+    predictions, (_, gradients) = forward(params, images), backward(params, images)
     return {
         "augmentation": lambda: augmented(*arguments),
         "matching": lambda: matched(boxes, labels),

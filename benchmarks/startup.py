@@ -31,14 +31,14 @@ print(time.perf_counter() - started)
 
 
 def python(program: str, **environment: str) -> str:
-    """What a fresh interpreter prints that runs a program in this folder."""
+    """What a fresh interpreter prints that runs a program in this folder; its errors are seen."""
     folder = Path(__file__).parent
     return subprocess.run(
         [sys.executable, "-c", program],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **environment},
         check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
     ).stdout
 

@@ -62,7 +62,7 @@ def measure_cases(
     cases: Iterable[tuple[int, int]],
     measure_case: Callable[[Report, str, ConfigDict, float], None],
 ) -> None:
-    """Measures SSD at some sizes, and writes the report after each; what does not fit is noted.
+    """Measures SSD at some sizes; what does not fit is noted.
 
     Args:
       report: takes the figures.
@@ -77,7 +77,6 @@ def measure_cases(
         case = f"SSD{size}, {dtype}, batch {batch_size}"
         with noting_lack_of_memory(report, case):
             measure_case(report, case, recipe(size, batch_size=batch_size, dtype=dtype), limit)
-        report.write()
 
 
 class Training:

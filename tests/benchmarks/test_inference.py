@@ -24,6 +24,7 @@ def no_network(monkeypatch):
         "multiply_adds": lambda model: 1,
         "torch_peers": lambda report: True,
         "torch_network": lambda model, batch: lambda: None,
+        "torch_loops": lambda model, loc, conf: lambda: None,
         "medians": lambda calls, rounds: dict.fromkeys(calls, 0.012),
     }.items():
         monkeypatch.setattr(inference, name, stub)
@@ -37,6 +38,7 @@ def test_loops_are_over_two_images_and_all_figures_are_an_image(
 
     def torch_loops(model, loc: np.ndarray, conf: np.ndarray):
         given.append((len(loc), len(conf)))
+        return lambda: None
 
     monkeypatch.setattr(inference, "torch_loops", torch_loops)
     config = small_config("")
@@ -47,3 +49,14 @@ def test_loops_are_over_two_images_and_all_figures_are_an_image(
     assert times["case: ssd_jax"] == 12 / batch_size
     name = f"case: PyTorch, decoding and NMS in loops, crowded, batch {looped}"
     assert times[name] == 12 / looped
+
+
+def test_a_peer_that_lacks_memory_costs_no_figure_of_ours(report, monkeypatch, no_network):
+    def torch_network(model, batch):
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(inference, "torch_network", torch_network)
+    inference.measure_case(report, "case", small_config(""), 1e9, quick=True)
+    names = [figure.name for figure in report.figures]
+    assert "case: ssd_jax" in names and "case: PyTorch, network" not in names
+    assert report.notes == ["case: PyTorch, network is left out: CUDA error: out of memory"]
