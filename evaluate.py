@@ -16,7 +16,9 @@ that export.py made of it is what detects. With --unannotated it only writes wha
 server that knows the objects of the split.
 """
 
+import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,8 @@ FOLDERS = {
     for name in PATHS
 }
 
+# By kind of data, the paths that say which data it is; others say where it lies.
+OWN_DATA = {"voc_folder": ("root",), "coco_json": ("root", "annotations", "images")}
 # Fields of the config; the data's folders have flags of their own.
 CHANGEABLE = (
     *("detect.*", "evaluate.*", "data.kind", "data.fraction", "data.name", "data.undecodable"),
@@ -114,7 +118,11 @@ def main(arguments: Sequence[str]) -> None:
         predict = predict_by(engine)
     exported = Path(MODEL.value).name if MODEL.value else None
     detected_by = exported or f"step {step}"
-    out = Path(OUT.value) if OUT.value else results_folder(workdir, dataset.split, meta, changes)
+    out = (
+        Path(OUT.value)
+        if OUT.value
+        else results_folder(workdir, dataset.split, config, meta, changes)
+    )
     if processes.is_first():
         cli.make_folder(out)
     with progress_bar(console) as bar:
@@ -156,23 +164,31 @@ def main(arguments: Sequence[str]) -> None:
     processes.wait_for_work()
 
 
-def results_folder(workdir: Path, split: str, meta: Meta, changes: Mapping[str, Any]) -> Path:
+def results_folder(
+    workdir: Path, split: str, config: ConfigDict, meta: Meta, changes: Mapping[str, Any]
+) -> Path:
     """Where the results go: a folder of the run, named after all that is not as in training.
 
-    Of the data's folders those count that may hold other data, not a dataset's place.
+    Args:
+      workdir: the run's folder.
+      split: what is evaluated.
+      config: with the data's folders as the flags have them.
+      meta: of the checkpoint.
+      changes: the fields that the command line changes.
     """
     name = split
-    given = {field: FOLDERS[field].value for field in ("root", "annotations", "images")}
-    trained = meta.config.data
-    other: dict[str, Any] = {
-        f: value for f, value in given.items() if value and trained[f] not in ("", value)
-    }
-    if STEP.value is not None:
-        other["step"] = STEP.value
     if MODEL.value:
         name += f"-{Path(MODEL.value).name}-{RUNTIME.value or 'default'}"
-    for field, value in {**other, **changes}.items():
+    if STEP.value is not None:
+        name += f"-step={STEP.value}"
+    for field in OWN_DATA.get(config.data.kind, ()):
+        folder, trained = config.data[field], meta.config.data[field]
+        if os.path.abspath(os.path.expanduser(folder)) != os.path.abspath(trained):
+            name += f"-{field}={folder}".replace("/", "_")
+    for field, value in changes.items():
         name += f"-{field.rpartition('.')[2]}={value}".replace("/", "_")
+    if len(name.encode()) > 200:  # file systems take 255 bytes
+        name = f"{name[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
     return workdir / report.FOLDER / name
 
 

@@ -113,6 +113,10 @@ def test_a_broken_pil_image_is_told_in_its_place(tmp_path):
     with Image.open(tmp_path / "cut.png") as cut:
         results = detector([whole, cut, whole], return_exceptions=True)
     assert [isinstance(result, OSError) for result in results] == [False, True, False]
+    kept = results[1]
+    while kept is not None:  # no tracebacks, which would hold what was read
+        assert kept.__traceback__ is None
+        kept = kept.__cause__ or kept.__context__
     with Image.open(tmp_path / "cut.png") as cut, pytest.raises(OSError, match="truncated"):
         list(detector(iter([whole, cut])))
 

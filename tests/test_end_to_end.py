@@ -124,7 +124,8 @@ def test_evaluate_takes_data_of_another_kind(tmp_path):
     )
     flags = (f"--ckpt={tmp_path / 'run'}", f"--root={root}", "--split=val", "--metrics=coco")
     run("evaluate.py", *flags, "--config.data.kind=coco_json", "--config.data.name=a/b")
-    folder = tmp_path / "run/evaluation/val-kind=coco_json-name=a_b"
+    name = f"val-root={root}-kind=coco_json-name=a_b".replace("/", "_")
+    folder = tmp_path / "run/evaluation" / name
     assert "coco" in json.loads((folder / "metrics.json").read_text())
 
 

@@ -131,8 +131,8 @@ def detect_video(work: Work, video: VideoReader, source: Source, advance: Advanc
     if (
         video.count is not None
         and video.duration is not None
-        and number + 1 < video.count - video.rate
-        and seconds < video.duration - 1
+        and number + 1 < video.count - video.rate * (1 + video.begins)
+        and seconds < video.duration - video.begins - 1
     ):
         raise ValueError(
             f"video {source.path} breaks off after {seconds:.1f} of {video.duration:.1f} seconds"

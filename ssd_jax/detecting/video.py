@@ -50,6 +50,8 @@ class VideoReader:
       count: frames as the file states it, or as its duration and rate let expect; None of a webcam,
         or where it does not say it.
       duration: seconds as the file states it; None where `count` is.
+      begins: seconds of these that lie before the first frame, known once that is read: of a part
+        that was cut out of a longer file.
 
     Raises:
       OSError: there is no such webcam, or the file is no video that can be decoded.
@@ -73,6 +75,8 @@ class VideoReader:
             None if self.count is None else self.count / (rate if rate > 0 else self.rate)
         )
 
+        self.begins = 0.0
+
     def __enter__(self) -> "VideoReader":
         return self
 
@@ -82,6 +86,8 @@ class VideoReader:
         latest = math.inf if self.duration is None else self.duration + 1
         while True:
             is_read, picture = self._capture.read()
+            if is_read and not number and not self._is_live:
+                self.begins = max(0.0, self._capture.get(cv2.CAP_PROP_PTS) / self.rate)
             if self._is_live:
                 seconds = time.monotonic() - started
             elif number:
@@ -111,7 +117,7 @@ class VideoWriter:
       rate: frames a second, below 1000.
 
     Attributes:
-      left_out: frames that came within 1 / rate of the one before, whose place was taken.
+      left_out: frames that are not in it, for the next ones came before their turn.
     """
 
     def __init__(self, path: Path, rate: float):
@@ -121,6 +127,7 @@ class VideoWriter:
         self._writer: cv2.VideoWriter | None = None
         self._written = 0
         self._cut = 0
+        self._waits = False  # whether the last frame is not in it yet
         self.left_out = 0
 
     def __enter__(self) -> "VideoWriter":
@@ -147,12 +154,13 @@ class VideoWriter:
         index = round(frame.seconds * self._rate) - self._cut
         too_long = max(0, index - self._written - round(LONGEST_PAUSE * self._rate))
         self._cut, index = self._cut + too_long, index - too_long
+        if self._waits and self._written >= index:
+            self.left_out += 1
         for _ in range(self._written, index):
             self._writer.write(self._last)
         if self._written <= index:
             self._writer.write(picture)
-        else:
-            self.left_out += 1
+        self._waits = index < self._written
         self._written, self._last = max(self._written, index + 1), picture
 
     def __exit__(
@@ -161,5 +169,6 @@ class VideoWriter:
         fault: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.left_out += self._waits
         if self._writer is not None:
             self._writer.release()

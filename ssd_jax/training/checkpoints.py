@@ -1,8 +1,9 @@
 """Checkpoints: a run's variables, optimizer state and all that is needed to use them again.
 
 The one module that knows orbax. A folder WORKDIR/checkpoints/STEP holds three items: `variables`
-(parameters and batch statistics), `opt_state`, and `meta`, JSON with the config, the class names
-and the mean AP; and a list of their files with checksums, see `ssd_jax.training.manifest`.
+(parameters and batch statistics), `opt_state`, and `meta`, JSON with the config and the class
+names; a list of their files with checksums, see `ssd_jax.training.manifest`; and, once the step is
+evaluated, its mean AP in `score.json`.
 """
 
 import contextlib
@@ -29,11 +30,11 @@ from ssd_jax.training.state import TrainState
 
 logger = logging.getLogger(__name__)
 
-# 2: with a list of checksums, and the mean AP in `meta`. 1: without, both.
+# 2: with a list of checksums; the mean AP may also be in `meta`. 1: without, both.
 FORMAT = 2
 READABLE = (1, 2)
 FOLDER = "checkpoints"
-LATER_SCORE = "score.json"  # in STEP, beside the items: of an evaluation that came after the saving
+LATER_SCORE = "score.json"  # in STEP, beside the items: evaluations come after the saving
 
 
 @dataclasses.dataclass(frozen=True)
@@ -381,7 +382,9 @@ def newest_whole(workdir: Path) -> tuple[int, Meta | None]:
         )
     if checkpoints is None or latest is None:
         return 0, None
-    return latest, checkpoints.meta(latest)
+    meta = checkpoints.meta(latest)
+    # By one score all of them know alike whether this step is still to be evaluated.
+    return latest, dataclasses.replace(meta, mean_ap=processes.share(meta.mean_ap))
 
 
 def _abstract(tree: Any) -> Any:

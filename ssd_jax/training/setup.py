@@ -105,9 +105,10 @@ def set_up(
             f"config.train.batch_size is {config.train.batch_size}, "
             f"not a multiple of the {mesh.size} devices"
         )
-    if config.train.batch_size % (mesh.size * max(1, config.train.accumulate)):
+    parts = max(1, config.train.accumulate)
+    if config.train.batch_size % parts == 0 and config.train.batch_size // parts % mesh.size:
         raise ValueError(
-            f"config.train.accumulate is {config.train.accumulate}: the parts of a batch of "
+            f"config.train.accumulate is {parts}: the parts of a batch of "
             f"{config.train.batch_size} have to be multiples of the {mesh.size} devices"
         )
     train_data, eval_data = processes.first_before_others(lambda: load_splits(config))

@@ -186,9 +186,27 @@ def test_of_a_pause_a_minute_is_drawn_and_frames_without_a_place_are_counted(tmp
     with VideoWriter(path, 2.0) as writer:
         for number, seconds in enumerate((0.0, 0.1, 0.5, 5000.0, 5000.5)):
             writer.write(Frame(picture((8, 8, 32, 40)), number, seconds))
-        assert writer.left_out == 1
+    assert writer.left_out == 1
     with VideoReader(path) as video:
         assert len(list(video)) == 2 + 120 + 2
+
+    with VideoWriter(path, 10.0) as writer:
+        for number, seconds in enumerate((0.0, 0.01, 0.5, 0.51)):
+            writer.write(Frame(picture((8, 8, 32, 40)), number, seconds))
+        assert writer.left_out == 0  # the second stands until the third
+    assert writer.left_out == 1  # the last one has no place any more
+
+
+def test_a_part_that_was_cut_out_of_a_longer_video_is_whole(tmp_path):
+    times = range(5000, 6000, 40)
+    frames = [picture((i, 8, i + 24, 40), height=64, width=160) for i in range(len(times))]
+    path = write_matroska(tmp_path / "part.mkv", frames, times, rate=25, seconds=6)
+    with Records(tmp_path / "out") as records, VideoReader(path) as video:
+        source = Source(path, Path(path.name))
+        assert detect_video(work_for(tmp_path / "out", records), video, source, lambda: None) == 0
+    assert video.begins == pytest.approx(5)
+    images, _ = read_records(tmp_path / "out")
+    assert [image["seconds"] for image in images] == [(time - 5000) / 1000 for time in times]
 
 
 @pytest.mark.parametrize("rate", [23.976024, 65.537, 119.853, 239.76, 700.123])

@@ -253,6 +253,19 @@ def test_a_damaged_checkpoint_is_named_and_stepped_over(
         assert str(path.relative_to(tmp_path / "checkpoints" / "2")) in message
 
 
+def test_one_that_is_not_evaluated_yet_takes_no_ones_place(tmp_path, config, state):
+    checkpoints, meta = Checkpoints(tmp_path, keep=1), Meta(config, CLASSES)
+    checkpoints.save(at(state, 1), meta)
+    checkpoints.add_score(1, 0.5, meta)
+    checkpoints.save(at(state, 2), meta)
+    checkpoints.wait()
+    assert checkpoints.steps == [1, 2]
+    checkpoints.add_score(2, 0.6, meta)
+    checkpoints.save(at(state, 3), meta)
+    checkpoints.close()
+    assert checkpoints.steps == [2, 3] and Checkpoints(tmp_path).best == 2
+
+
 def test_training_sets_a_damaged_one_aside_and_saves_the_step_anew(
     two_steps, tmp_path, config, state
 ):

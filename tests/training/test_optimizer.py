@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from ssd_jax import config as config_lib
-from ssd_jax.training.optimizer import build_optimizer, learning_rate
+from ssd_jax.model import SSD
+from ssd_jax.priors import PriorSpec
+from ssd_jax.training.optimizer import build_optimizer, is_norm, learning_rate
 
 pytestmark = pytest.mark.usefixtures("loose_dtypes")
 
@@ -90,6 +92,20 @@ def test_sgd_has_its_groups_and_couples_the_decay(bias_rate, decay_biases):
         ours = jax.tree.map(jnp.add, ours, updates)
     for (layer, name), expected in theirs.items():
         np.testing.assert_allclose(ours[layer][name], expected, rtol=1e-5)
+
+
+def test_norms_are_those_of_the_network():
+    spec = PriorSpec.for_image_size(96)
+    model = SSD(3, spec, width=0.125, batch_norm=True, head_batch_norm=True)
+    image = jnp.zeros((1, 96, 96, 3))
+    variables = jax.eval_shape(model.init, jax.random.key(0), image)
+
+    def layers(tree) -> set[tuple]:
+        return {path[:-1] for path, leaf in jax.tree_util.tree_leaves_with_path(tree) if leaf}
+
+    assert layers(is_norm(variables["params"])) == layers(
+        jax.tree.map(lambda _: True, variables["batch_stats"])
+    )
 
 
 def test_adamws_first_step_has_the_size_of_the_rate_and_decays_apart():
