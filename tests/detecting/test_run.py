@@ -291,7 +291,7 @@ def test_stages_work_at_the_same_time(tmp_path, monkeypatch):
 
     class Slow(VideoReader):
         def __init__(self):
-            self.rate, self.count, self.duration = 10.0, 24, 2.4
+            self.rate, self.count, self.duration, self.begins = 10.0, 24, 2.4, 0.0
 
         def __iter__(self):
             for number, frame in enumerate(moving(24)):
