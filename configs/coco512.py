@@ -8,7 +8,8 @@ Without `root` (annotations/instances_train2017.json, annotations/instances_val2
 and val2017/) or `archives` (annotations_trainval2017.zip, train2017.zip, val2017.zip) it downloads
 those zips, 20 GB; they are read as they are.
 
-400,000 steps of 32 images from a VGG16 pretrained on ImageNet, which it downloads
+400,000 steps of 32 images, as of the original's SSD300 (its SSD512 of COCO was released at step
+360,000; its script was not to be had), from a VGG16 pretrained on ImageNet, which it downloads
 (--config.init=FILE takes one that is there, docs/weights.md). Published: COCO AP (IoU .5 to .95)
 28.8 on test-dev2015. Training prints COCO AP on val2017, evaluate.py its twelve figures.
 

@@ -20,7 +20,10 @@ What no field says:
   then takes the place of the script's, as is printed;
 - colours are distorted after the resize, in the original before the expansion (ssd_jax/augment.py
   says why and what that changes);
-- pictures are resized and cropped between the pixels, where the original rounds to whole ones;
+- pictures are resized and cropped between the pixels, where the original rounds to whole ones, and
+  writes them as JPEG again after the distortion, the expansion and the crop (data_transformer.cpp);
+- the rate multiplies the sum that the momentum makes, in Caffe each gradient as it is added to it:
+  the same but for some ten steps after the rate changes;
 - fresh layers start from Glorot's uniform distribution, bounded by sqrt(6 / (fan in + fan out)),
   where Caffe's `xavier` filler has sqrt(3 / fan in);
 - the loss is divided by the positives of all 32 images, where the script's four GPUs each divide by
@@ -74,7 +77,7 @@ def get_config() -> ConfigDict:
     config.augment.crop_scale = (0.3, 1.0)  # script: min_scale, max_scale (section 2.2: .1 to 1)
     config.augment.crop_aspect = (0.5, 2.0)  # section 2.2; script: min_aspect_ratio, max_...
     config.augment.crop_overlap = "any"  # caffe: sampler.cpp, SatisfySampleConstraint
-    config.augment.crop_keeps_object = False  # the same: the free crop has no constraint
+    config.augment.crop_keeps_object = False  # the same: the free crop's bound, IoU 1, always holds
     config.augment.mirror_probability = 0.5  # section 2.2; script: mirror True
     config.augment.interpolations = (  # script: interp_mode, one of five drawn
         "linear",
@@ -107,7 +110,7 @@ def get_config() -> ConfigDict:
     config.detect.iou_threshold = 0.45  # section 3.7; script: nms_threshold
     config.detect.pre_nms_top_k = 400  # script: top_k
     config.detect.max_detections = 200  # section 3.7; script: keep_top_k
-    config.detect.clip = "after"  # caffe: detection_output_layer.cpp clips what it gives
+    config.detect.clip = "after"  # caffe: bbox_util.cpp, OutputBBox, as boxes are evaluated
 
     config.evaluate.best_metric = "voc07"  # section 3.1; script: ap_version 11point
     config.evaluate.inclusive_pixels = True  # the devkit's VOCevaldet.m

@@ -15,7 +15,10 @@ What no field says:
 - its NMS takes the best 1000 of each feature map, here the best 1000 of each class;
 - an option of its crop whose 50 trials fail is drawn anew, with new trials, where here one of
   those that succeeded is drawn: 3000 crops (tests/test_crops.py) do not tell the two apart;
-- saturation above 1 and colours above 255 pass on to the next step of its distortion
+- it distorts colours after the expansion, the filled canvas with the picture; here the canvas stays
+  the mean;
+- its crop's least overlap counts crowd regions (gt_bboxes_ignore) too; here they are left out;
+- saturation above 1 and colours beyond 0 and 255 pass on to the next step of its distortion
   (PhotoMetricDistortion); here they saturate.
 """
 

@@ -10,6 +10,8 @@ What no field says:
 - its log-sum-exp subtracts the largest logit of the whole batch (layers/box_utils.py): rows far
   below it underflow, so that the hardest negatives can be passed over; here mining is exact;
 - it saturates no colour after a distortion (utils/augmentations.py); here colours saturate;
+- its boxes count from 0 (data/voc0712.py), and its eval.py adds 1 to detections but not to the
+  truth; here both count from 1, as in the devkit;
 - fc6 and fc7 come from vgg16_reducedfc.pth, which `--config.init=FILE` takes;
 - an option of its crop whose 50 trials fail is drawn anew, with new trials, where here one of
   those that succeeded is drawn: 3000 crops (tests/test_crops.py) do not tell the two apart.
